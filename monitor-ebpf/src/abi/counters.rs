@@ -1,0 +1,61 @@
+//! Accounting: `seen = submitted + filtered + rate_limited + lost`, for each hook.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Each attach point that yields records, in the order of the `COUNTERS` map.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HookId {
+    /// Raw tracepoint `sched_process_exec`.
+    Exec = 0,
+    /// Raw tracepoint `sched_process_fork`; yields no records, so all it sees is filtered.
+    Fork = 1,
+    /// Raw tracepoint `sched_process_exit`.
+    Exit = 2,
+    /// Uprobes on libpam.
+    Pam = 3,
+    /// Uprobes on `syslog(3)` in libc.
+    Syslog = 4,
+}
+
+impl HookId {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [Self::Exec, Self::Fork, Self::Exit, Self::Pam, Self::Syslog];
+
+    /// The name under which users see it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exec => "exec",
+            Self::Fork => "fork",
+            Self::Exit => "exit",
+            Self::Pam => "pam",
+            Self::Syslog => "syslog",
+        }
+    }
+}
+
+/// What one CPU counted at one hook.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct HookCounters {
+    /// Times that the hook ran.
+    pub seen: u64,
+    /// Records handed to the ring.
+    pub submitted: u64,
+    /// Not of interest, and known so in the kernel.
+    pub filtered: u64,
+    /// Held back by a rate limit.
+    pub rate_limited: u64,
+    /// The ring had no room, or the scratch space was missing.
+    pub lost: u64,
+    /// Processes that the `TASKS` map had no room for: their lineage is guessed in user space. Not part of the sum.
+    pub untracked: u64,
+}
+
+/// The next sequence number of one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct PlaceCounter {
+    /// The number that the next record of this CPU gets.
+    pub next: u64,
+}

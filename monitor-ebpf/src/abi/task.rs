@@ -1,0 +1,53 @@
+//! What the kernel side remembers of each process, inherited through fork without user space.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::ProcessKey;
+
+/// Which kind of program opened a PAM session, told by its service name.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginClass {
+    /// None.
+    None = 0,
+    /// `sshd`.
+    Sshd = 1,
+    /// `login`, on the console or a serial line.
+    Console = 2,
+    /// `cron` or `crond`.
+    Cron = 3,
+    /// `atd`.
+    At = 4,
+    /// `su`, `sudo`, `runuser` and their like: they change the user within an entry.
+    UserChange = 5,
+    /// Any other service.
+    Other = 6,
+}
+
+/// How a process tree came to be on this node, as far as the kernel side knows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct EntryMark {
+    /// The process that opened the PAM session which this process descends from; none without a login.
+    pub login: ProcessKey,
+    /// The first process that executed a program under that login.
+    pub leader: ProcessKey,
+    /// A [`LoginClass`].
+    pub class: u32,
+    /// Always zero.
+    pub reserved: u32,
+}
+
+/// The value of the `TASKS` map, keyed by thread group id.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct TaskState {
+    /// The process whose exec gave this one its program: itself, or an ancestor.
+    pub image: ProcessKey,
+    /// Inherited.
+    pub entry: EntryMark,
+    /// 1 if this process's own exec was recorded (or it was there before the agent): its exit is recorded too.
+    pub reported: u32,
+    /// Always zero.
+    pub reserved: u32,
+}

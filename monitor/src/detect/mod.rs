@@ -1,0 +1,5 @@
+//! What is worth an alert: the access policy and the built-in rules. Sees events and nothing else.
+
+mod policy;
+
+pub use policy::{AccessPolicy, AccessRule};

@@ -1,0 +1,118 @@
+//! How a process tree came to be on the node.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::{Container, ProcessKey};
+
+/// ECS `process.entry_leader.entry_meta.type`, with the types that Kubernetes nodes add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EntryType {
+    /// Started by the node's init: a service.
+    Init,
+    /// Came in by SSH.
+    Sshd,
+    /// Logged in at the console or a serial line.
+    Console,
+    /// An interactive terminal whose login was not seen.
+    Terminal,
+    /// A container that kubelet started.
+    Kubelet,
+    /// `kubectl exec`.
+    KubectlExec,
+    /// `kubectl debug` into a pod.
+    KubectlDebug,
+    /// `kubectl debug node/...`.
+    DebugNode,
+    /// A probe or lifecycle command of the pod itself.
+    Probe,
+    /// A container, or a command in one, started with the runtime's own tools.
+    RuntimeExec,
+    /// A cloud agent's remote shell.
+    Ssm,
+    /// A cron job.
+    Cron,
+    /// An `at` job.
+    At,
+    /// A container's process in the host's namespaces.
+    ContainerEscape,
+    /// None of these.
+    Unknown,
+}
+
+impl EntryType {
+    /// As users see it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Sshd => "sshd",
+            Self::Console => "console",
+            Self::Terminal => "terminal",
+            Self::Kubelet => "kubelet",
+            Self::KubectlExec => "kubectl-exec",
+            Self::KubectlDebug => "kubectl-debug",
+            Self::DebugNode => "debug-node",
+            Self::Probe => "probe",
+            Self::RuntimeExec => "runtime-exec",
+            Self::Ssm => "ssm",
+            Self::Cron => "cron",
+            Self::At => "at",
+            Self::ContainerEscape => "container-escape",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The way an access session came in: the entry type of an entry that a person made.
+pub type Door = EntryType;
+
+/// How an entry was made. Shared by every process under it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The kind of entry.
+    pub entry_type: EntryType,
+    /// The entry's first process.
+    pub leader: ProcessKey,
+    /// The remote address, where it came from the network.
+    pub source_ip: Option<IpAddr>,
+    /// The access session, where a person made it.
+    pub session: Option<Arc<Session>>,
+    /// The container it is in, where it is in one.
+    pub container: Option<Arc<Container>>,
+}
+
+/// One entry by a person.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its one id, on every event under it.
+    pub id: Arc<str>,
+    /// By which door.
+    pub door: Door,
+    /// Who came in (not who they became).
+    pub user: Arc<str>,
+    /// Whether the access policy covers it.
+    pub allowed: bool,
+    /// How sure the attribution is.
+    pub confidence: Confidence,
+}
+
+/// How sure an attribution is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confidence {
+    /// Seen in the kernel, at the login itself.
+    Certain,
+    /// Joined from two observations.
+    Linked,
+    /// Concluded from the shape of the process tree.
+    Likely,
+}
+
+impl Confidence {
+    /// As `postern.session.confidence` spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Certain => "certain",
+            Self::Linked => "linked",
+            Self::Likely => "likely",
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Logins: who, how, from where.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::{Door, Session};
+
+/// One attempt to come in, or one person who did.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// By which door.
+    pub door: Door,
+    /// The user asked for, as it was typed.
+    pub user: Arc<str>,
+    /// Whether the node knows that user; `None` where nobody said.
+    pub user_known: Option<bool>,
+    /// From where.
+    pub source: Source,
+    /// How the user proved to be who they say; `None` where the login program did not say.
+    pub method: Option<LoginMethod>,
+    /// Fingerprint of the key or certificate, as the login program gives it (`SHA256:...`).
+    pub key_fingerprint: Option<Arc<str>>,
+    /// Type of the key (`ED25519`).
+    pub key_type: Option<Arc<str>>,
+    /// Terminal name, as the login program gave it to PAM.
+    pub terminal: Option<Arc<str>>,
+    /// PAM service name.
+    pub service: Arc<str>,
+    /// Why it was refused, in PAM's or the login program's words.
+    pub reason: Option<Arc<str>>,
+    /// The access session that it opened.
+    pub session: Option<Arc<Session>>,
+    /// How long the session lasted, in nanoseconds; set when it closed.
+    pub duration_ns: Option<u64>,
+}
+
+/// Where a login came from.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// As the login program gave it: an address or a host name.
+    pub address: Option<Arc<str>>,
+    /// Its IP address.
+    pub ip: Option<IpAddr>,
+    /// Its TCP port.
+    pub port: Option<u16>,
+}
+
+/// How a user proved to be who they say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginMethod {
+    /// A key, or a certificate.
+    PublicKey,
+    /// A password.
+    Password,
+    /// Questions and answers, mostly by PAM.
+    KeyboardInteractive,
+    /// A host's key.
+    HostBased,
+    /// Kerberos.
+    Gssapi,
+    /// A method this program has no name for, in the login program's words.
+    Other(Arc<str>),
+}
+
+impl LoginMethod {
+    /// As SSH names it (RFC 4252, 4256, 4462).
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::PublicKey => "publickey",
+            Self::Password => "password",
+            Self::KeyboardInteractive => "keyboard-interactive",
+            Self::HostBased => "hostbased",
+            Self::Gssapi => "gssapi-with-mic",
+            Self::Other(name) => name,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The public model: what users see, before any encoding. Pure data; every encoder, detector and sink reads it.
+
+mod agent;
+mod alert;
+mod container;
+mod entry;
+mod login;
+mod node;
+mod process;
+
+use std::sync::Arc;
+
+pub use agent::{AgentEvent, Counters, Loss, LossCause};
+pub use alert::{Alert, Rule, Severity, Technique};
+pub use container::{Container, HostNamespace, Image, Owner, Pod, SeccompMode, SecurityContext};
+pub use entry::{Confidence, Door, Entry, EntryType, Session};
+pub use jiff::Timestamp;
+pub use login::{Login, LoginMethod, Source};
+pub use node::Node;
+pub use process::{
+    Argument, Capabilities, Credentials, Executable, InMemory, Lineage, Process, ProcessKey, Terminal, User,
+};
+
+/// One thing that happened on the node.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Position in this run's stream, without a gap.
+    pub sequence: u64,
+    /// When it happened, by the node's clock.
+    pub time: Timestamp,
+    /// What happened.
+    pub body: Body,
+    /// The process it is about, with its tree.
+    pub lineage: Option<Lineage>,
+    /// The container that the process is in.
+    pub container: Option<Arc<Container>>,
+    /// Whether everything that could be known about it is there.
+    pub enrichment: Enrichment,
+    /// Set when `event.kind` is `alert`: the rule that fired.
+    pub alert: Option<Arc<Alert>>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// A process executed a program.
+    Exec,
+    /// A process ended.
+    End {
+        /// Exit code, as a shell shows it: 128 and the signal's number where a signal ended it.
+        exit_code: i32,
+    },
+    /// Somebody came in.
+    SessionOpened(Arc<Login>),
+    /// Somebody went.
+    SessionClosed(Arc<Login>),
+    /// Somebody was refused.
+    LoginFailed(Arc<Login>),
+    /// A container's first process executed.
+    ContainerStarted(SecurityContext),
+    /// A process was started in a running container from outside it.
+    ContainerEntered(SecurityContext),
+    /// The agent speaks of itself.
+    Agent(AgentEvent),
+}
+
+/// The ECS `event.kind` of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Something happened.
+    Event,
+    /// Something happened that a rule names.
+    Alert,
+    /// Figures.
+    Metric,
+    /// What the agent's state is.
+    State,
+}
+
+impl Kind {
+    /// As ECS spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Alert => "alert",
+            Self::Metric => "metric",
+            Self::State => "state",
+        }
+    }
+}
+
+/// Whether an event carries everything that could be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enrichment {
+    /// Nothing is missing.
+    Complete,
+    /// A pod, an image or a login's details did not come in time.
+    Partial,
+    /// The process is in a container that nothing is known of but its id.
+    None,
+}
+
+impl Enrichment {
+    /// As `postern.enrichment` spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::None => "none",
+        }
+    }
+}
+
+/// The ECS categorization fields of one kind of event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Categorization {
+    /// `event.action`.
+    pub action: &'static str,
+    /// `event.category`.
+    pub category: &'static [&'static str],
+    /// `event.type`.
+    pub types: &'static [&'static str],
+    /// `event.outcome`.
+    pub outcome: Option<&'static str>,
+}
+
+impl Event {
+    /// The ECS `event.kind`.
+    pub fn kind(&self) -> Kind {
+        match &self.body {
+            _ if self.alert.is_some() => Kind::Alert,
+            Body::Agent(agent) => agent.kind(),
+            _ => Kind::Event,
+        }
+    }
+
+    /// The ECS categorization fields.
+    pub fn categorization(&self) -> Categorization {
+        let of = |action, category, types, outcome| Categorization { action, category, types, outcome };
+        match &self.body {
+            Body::Exec => of("exec", &["process"], &["start"], None),
+            Body::End { .. } => of("end", &["process"], &["end"], None),
+            Body::SessionOpened(_) => of("session-opened", &["authentication", "session"], &["start"], Some("success")),
+            Body::SessionClosed(_) => of("session-closed", &["session"], &["end"], Some("success")),
+            Body::LoginFailed(_) => of("login-failed", &["authentication"], &["start"], Some("failure")),
+            Body::ContainerStarted(_) => of("container-started", &["process"], &["start"], None),
+            Body::ContainerEntered(_) => of("container-entered", &["process"], &["start"], None),
+            Body::Agent(agent) => agent.categorization(),
+        }
+    }
+}

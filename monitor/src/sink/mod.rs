@@ -1,0 +1,3 @@
+//! Where events go. Sees events and nothing else.
+
+pub mod settings;

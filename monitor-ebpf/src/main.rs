@@ -1,1 +1,22 @@
-fn main() {}
+//! The kernel programs. Each file in `hooks` is one attach point; `maps` is all that they share.
+//!
+//! Built for the BPF target by `monitor/build.rs`, and embedded in the agent.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+#![expect(unsafe_code, reason = "kernel memory and maps are raw pointers; the verifier checks each access")]
+
+mod hooks;
+mod kernel;
+mod maps;
+mod ring;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses a program that can reach this.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -52,10 +52,12 @@ pub struct HookCounters {
     pub untracked: u64,
 }
 
-/// The next sequence number of one CPU.
+/// What the kernel side keeps for each CPU beside its counters.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct PlaceCounter {
-    /// The number that the next record of this CPU gets.
-    pub next: u64,
+pub struct CpuState {
+    /// The sequence number that the next record of this CPU gets.
+    pub next_sequence: u64,
+    /// When this CPU last woke user space, in nanoseconds since boot.
+    pub last_wake_ns: u64,
 }

@@ -11,14 +11,16 @@ mod exit;
 mod fields;
 mod log;
 mod login;
+mod settings;
 mod task;
 
-pub use counters::{HookCounters, HookId, PlaceCounter};
+pub use counters::{CpuState, HookCounters, HookId};
 pub use exec::{Credentials, ExecBody, ExecFlags, FileIdentity, Namespaces, TailLengths, Tty};
 pub use exit::ExitBody;
 pub use fields::{ABSENT, FIELDS, Field, KernelFields};
 pub use log::{LOG_TEXT, LogBody};
 pub use login::{LOGIN_TEXT, LoginBody, LoginCall};
+pub use settings::{CgroupHierarchy, Settings};
 pub use task::{EntryMark, LoginClass, TaskState};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

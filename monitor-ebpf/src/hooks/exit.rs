@@ -1,0 +1,51 @@
+//! Exit: reported for processes whose exec was.
+//!
+//! `TP_PROTO(struct task_struct *p)`, since 6.16 `TP_PROTO(struct task_struct *p, bool group_dead)`
+//! (include/trace/events/sched.h)
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use postern_ebpf::abi::{ExitBody, Header, HookId, RecordKind};
+
+use crate::{
+    kernel::{Address, Task},
+    maps::{LOGINS, TASKS},
+    ring::{Account, header},
+};
+
+#[repr(C)]
+struct ExitRecord {
+    header: Header,
+    body: ExitBody,
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn process_exit(ctx: RawTracePointContext) -> i32 {
+    let task = Task(Address(ctx.arg(0)));
+    let Some(account) = Account::seen(HookId::Exit) else { return 0 };
+    // The kernel lowers `live` before this point: the last thread finds zero.
+    if task.live_threads() != 0 {
+        account.filtered();
+        return 0;
+    }
+    let tgid = task.tgid();
+    let Some(state) = TASKS.get_ptr(tgid) else {
+        account.filtered();
+        return 0;
+    };
+    // SAFETY: the map's value lives until the program returns.
+    let state = unsafe { *state };
+    let _ = TASKS.remove(tgid);
+    if state.entry.login.tgid == tgid {
+        let _ = LOGINS.remove(tgid);
+    }
+    if state.reported == 0 {
+        account.filtered();
+        return 0;
+    }
+    let record = ExitRecord {
+        header: header(RecordKind::Exit, size_of::<ExitRecord>()),
+        body: ExitBody { process: task.key(), entry: state.entry, status: task.exit_status(), reserved: 0 },
+    };
+    account.submit((&raw const record).cast(), size_of::<ExitRecord>(), false);
+    0
+}

@@ -1,0 +1,30 @@
+//! Fork: the child inherits its parent's lineage here, so that fork-heavy work costs user space nothing.
+//!
+//! `TP_PROTO(struct task_struct *parent, struct task_struct *child)` (include/trace/events/sched.h)
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use postern_ebpf::abi::{HookId, TaskState};
+
+use crate::{
+    kernel::{Address, Task},
+    maps::TASKS,
+    ring::{Account, untracked},
+};
+
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn process_fork(ctx: RawTracePointContext) -> i32 {
+    let (parent, child) = (Task(Address(ctx.arg(0))), Task(Address(ctx.arg(1))));
+    let Some(account) = Account::seen(HookId::Fork) else { return 0 };
+    account.filtered();
+    let tgid = child.tgid();
+    if child.pid() != tgid {
+        return 0;
+    }
+    let Some(state) = TASKS.get_ptr(parent.tgid()) else { return 0 };
+    // SAFETY: the map's value lives until the program returns.
+    let state = unsafe { TaskState { reported: 0, ..*state } };
+    if TASKS.insert(tgid, state, 0).is_err() {
+        untracked(HookId::Fork);
+    }
+    0
+}

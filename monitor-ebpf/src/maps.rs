@@ -1,0 +1,45 @@
+//! Every map, with its bound and why.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use postern_ebpf::abi::{CpuState, HookCounters, HookId, KernelFields, Settings, TaskState};
+
+use crate::hooks::ExecRecord;
+
+/// Offsets of kernel fields, set before load: the verifier sees constants.
+#[unsafe(no_mangle)]
+pub static FIELDS: KernelFields = KernelFields::UNSET;
+
+/// Set before load.
+#[unsafe(no_mangle)]
+pub static SETTINGS: Settings =
+    Settings { quiet_ns: 10_000_000, wake_bytes: 1 << 20, cgroup_hierarchy: 0, reserved: 0 };
+
+/// The one way to user space. Sized at load (`probe.ring_bytes`).
+#[map]
+pub static RING: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// Lineage of every live process, by thread group id. Bounded by what a node runs: past that, processes are counted
+/// as `untracked` and user space guesses. Preallocated, since kernels before 6.1 cannot allocate here.
+#[map]
+pub static TASKS: HashMap<u32, TaskState> = HashMap::with_max_entries(65_536, 0);
+
+/// The login class of processes that called `pam_start`, until they exit. Logins under way at once, so small; the
+/// oldest goes first, and a lost entry only means that its session is marked by user space.
+#[map]
+pub static LOGINS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Accounting, by [`HookId`].
+#[map]
+pub static COUNTERS: PerCpuArray<HookCounters> = PerCpuArray::with_max_entries(HookId::ALL.len() as u32, 0);
+
+/// Sequence numbers and wake-up times.
+#[map]
+pub static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where an exec record is put together: one slot a CPU, resized at load to the number of CPUs. Not a per-CPU map,
+/// whose values may not exceed 32 KiB.
+#[map]
+pub static EXEC_SCRATCH: Array<ExecRecord> = Array::with_max_entries(1, 0);

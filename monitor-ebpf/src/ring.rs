@@ -1,0 +1,121 @@
+//! Records on their way to user space, and the accounting of each: whoever counts a hook as `seen` ends in exactly
+//! one of `submitted`, `filtered`, `rate_limited` and `lost`.
+
+use core::{arch::asm, ffi::c_void, ptr::read_volatile};
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns, generated::bpf_ringbuf_output},
+    maps::ring_buf::RingBufEntry,
+};
+use postern_ebpf::abi::{Header, HookCounters, HookId, RecordKind};
+
+use crate::maps::{COUNTERS, CPU_STATE, RING, SETTINGS};
+
+/// One CPU's counters at one hook.
+pub struct Account(*mut HookCounters);
+
+impl Account {
+    /// Counts the hook as seen.
+    #[inline(always)]
+    pub fn seen(hook: HookId) -> Option<Self> {
+        let counters = COUNTERS.get_ptr_mut(hook as u32)?;
+        let account = Self(counters);
+        // SAFETY: the map's value lives as long as the program, and is aligned.
+        account.add(unsafe { &raw mut (*counters).seen });
+        Some(account)
+    }
+
+    /// Counts it as not of interest.
+    #[inline(always)]
+    pub fn filtered(&self) {
+        // SAFETY: as in `seen`.
+        self.add(unsafe { &raw mut (*self.0).filtered });
+    }
+
+    /// Counts it as lost.
+    #[inline(always)]
+    pub fn lost(&self) {
+        // SAFETY: as in `seen`.
+        self.add(unsafe { &raw mut (*self.0).lost });
+    }
+
+    #[inline(always)]
+    fn add(&self, counter: *mut u64) {
+        // A uprobe can be preempted in the middle: only an atomic addition is exact. `core` offers none on this target,
+        // since the kernels before 5.12 lack the others.
+        // SAFETY: the counter is an aligned u64 in a map.
+        unsafe { asm!("lock *(u64 *)({counter} + 0) += {one}", counter = in(reg) counter, one = in(reg) 1u64) };
+    }
+
+    /// Hands over a record that was put together in the ring itself, and wakes user space: for the few that matter
+    /// at once.
+    #[inline(always)]
+    pub fn submit_reserved<T: 'static>(&self, entry: RingBufEntry<T>) {
+        entry.submit(BPF_RB_FORCE_WAKEUP.into());
+        // SAFETY: as in `seen`.
+        self.add(unsafe { &raw mut (*self.0).submitted });
+    }
+
+    /// Hands a finished record to user space, or counts it as lost.
+    #[inline(always)]
+    pub fn submit(&self, record: *const c_void, length: usize, urgent: bool) {
+        let flags = if urgent || wake_is_due() { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        // SAFETY: the caller passes `length` readable bytes at `record`, which the verifier checks.
+        let result = unsafe {
+            bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast_mut(), length as u64, flags.into())
+        };
+        if result == 0 {
+            // SAFETY: as in `seen`.
+            self.add(unsafe { &raw mut (*self.0).submitted });
+        } else {
+            self.lost();
+        }
+    }
+}
+
+/// Counts a process that the `TASKS` map has no room for. Not part of any hook's sum.
+#[inline(always)]
+pub fn untracked(hook: HookId) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(hook as u32) {
+        // SAFETY: as in `Account::seen`.
+        Account(counters).add(unsafe { &raw mut (*counters).untracked });
+    }
+}
+
+/// A record's header, which takes this CPU's next sequence number.
+#[inline(always)]
+pub fn header(kind: RecordKind, length: usize) -> Header {
+    // SAFETY: helpers without arguments.
+    let (time_ns, cpu) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_smp_processor_id()) };
+    let mut sequence = 0;
+    if let Some(state) = CPU_STATE.get_ptr_mut(0) {
+        // Kernels before 5.12 have no atomic fetch-and-add. Two uprobes that preempt each other right here would get
+        // the same number: user space counts records too, and takes a number seen twice for what it is.
+        // SAFETY: the map's value lives as long as the program, and is aligned.
+        unsafe {
+            sequence = (*state).next_sequence;
+            (*state).next_sequence = sequence + 1;
+        }
+    }
+    Header { time_ns, sequence, length: length as u32, cpu: cpu as u16, kind: kind as u16 }
+}
+
+/// Ordinary records wake user space when it may be asleep, or has much to read: a wake-up for each would cost more
+/// than everything else together.
+#[inline(always)]
+fn wake_is_due() -> bool {
+    // SAFETY: a read-only global, set before load; volatile so that the compiler does not take its initial value.
+    let (quiet_ns, wake_bytes) =
+        unsafe { (read_volatile(&raw const SETTINGS.quiet_ns), read_volatile(&raw const SETTINGS.wake_bytes)) };
+    let Some(state) = CPU_STATE.get_ptr_mut(0) else { return true };
+    // SAFETY: a helper without arguments, and a live map value.
+    unsafe {
+        let now = bpf_ktime_get_boot_ns();
+        if now - (*state).last_wake_ns < quiet_ns && RING.query(BPF_RB_AVAIL_DATA.into()) < wake_bytes {
+            return false;
+        }
+        (*state).last_wake_ns = now;
+    }
+    true
+}

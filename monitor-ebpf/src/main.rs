@@ -4,6 +4,7 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
+#![expect(unreachable_pub, reason = "the modules of a program share what is theirs by `pub`")]
 #![expect(unsafe_code, reason = "kernel memory and maps are raw pointers; the verifier checks each access")]
 
 mod hooks;

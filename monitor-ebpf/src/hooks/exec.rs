@@ -8,7 +8,7 @@ use postern_ebpf::abi::{
     EntryMark, ExecBody, ExecFlags, Header, HookId, LoginClass, ProcessKey, RecordKind, TailLengths, TaskState,
 };
 
-use super::tail::{self, Tail};
+use super::tail::{Part, Tail};
 use crate::{
     kernel::{Address, File, Task, offset},
     maps::{EXEC_SCRATCH, FIELDS, TASKS},
@@ -19,7 +19,7 @@ use crate::{
 pub struct ExecRecord {
     header: Header,
     body: ExecBody,
-    tail: [u8; tail::ROOM],
+    tail: Tail,
 }
 
 const PIDTYPE_PGID: u32 = 2;
@@ -40,9 +40,9 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     let record = unsafe { &mut *record };
     let lineage = follow_lineage(task);
     fill_body(&mut record.body, task, old_tid, &lineage);
-    let used = fill_tail(record, task, bprm);
+    fill_tail(record, task, bprm);
     let urgent = record.body.flags & (ExecFlags::MEMFD | ExecFlags::SCRIPT_MEMFD) != 0;
-    let length = size_of::<Header>() + size_of::<ExecBody>() + used;
+    let length = size_of::<Header>() + size_of::<ExecBody>() + record.tail.used();
     record.header = header(RecordKind::Exec, length);
     if length <= size_of::<ExecRecord>() {
         account.submit((&raw const *record).cast(), length, urgent);
@@ -103,12 +103,10 @@ fn fill_body(body: &mut ExecBody, task: Task, old_tid: u32, lineage: &Lineage) {
     }
 }
 
-/// Returns the tail's length in bytes.
 #[inline(always)]
-fn fill_tail(record: &mut ExecRecord, task: Task, bprm: Address) -> usize {
-    let body = &mut record.body;
-    let mut tail = Tail::new(record.tail.as_mut_ptr());
-    let mut lengths = TailLengths::default();
+fn fill_tail(record: &mut ExecRecord, task: Task, bprm: Address) {
+    let ExecRecord { body, tail, .. } = record;
+    body.tail = TailLengths::default();
     let mm = task.mm();
     let start = mm.at(offset!(mm_arg_start)).read::<u64>();
     let total = mm.at(offset!(mm_arg_end)).read::<u64>().wrapping_sub(start);
@@ -116,35 +114,34 @@ fn fill_tail(record: &mut ExecRecord, task: Task, bprm: Address) -> usize {
     if total > ExecBody::ARGV_MAX as u64 {
         body.flags |= ExecFlags::ARGV_CUT;
     }
-    match tail.user(start, total as usize) {
-        Some(length) => lengths.argv = length,
+    match tail.start_with_user(start, total) {
+        Some(length) => body.tail.argv = length,
         None => body.flags |= ExecFlags::ARGV_UNREADABLE,
     }
     let filename = bprm.at(offset!(bprm_filename)).follow();
     let interpreter = bprm.at(offset!(bprm_interp)).follow();
-    lengths.filename = tail.string(filename);
+    body.tail.filename = tail.string(filename);
     if filename != interpreter {
         body.flags |= ExecFlags::SCRIPT;
-        lengths.interpreter = tail.string(interpreter);
+        body.tail.interpreter = tail.string(interpreter);
         if script_is_memfd(task, filename) {
             body.flags |= ExecFlags::SCRIPT_MEMFD;
         }
     }
-    let executable = mm.at(offset!(mm_exe_file)).follow().at(offset!(file_path));
-    let cwd = task.0.at(offset!(task_fs)).follow().at(offset!(fs_pwd));
-    let cgroup = task.cgroup();
-    body.cgroup_id = cgroup.at(offset!(kernfs_id)).read();
-    let (length, whole_executable) = tail.path(executable);
-    lengths.executable = length;
-    let (length, whole_cwd) = tail.path(cwd);
-    lengths.cwd = length;
-    let (length, whole_cgroup) = tail.cgroup(cgroup);
-    lengths.cgroup = length;
-    if !(whole_executable && whole_cwd && whole_cgroup) {
+    if tail.path(mm.at(offset!(mm_exe_file)).follow().at(offset!(file_path))) == Part::Cut {
         body.flags |= ExecFlags::PATH_CUT;
     }
-    body.tail = lengths;
-    tail.used()
+    body.tail.executable = tail.part_length();
+    if tail.path(task.0.at(offset!(task_fs)).follow().at(offset!(fs_pwd))) == Part::Cut {
+        body.flags |= ExecFlags::PATH_CUT;
+    }
+    body.tail.cwd = tail.part_length();
+    let cgroup = task.cgroup();
+    body.cgroup_id = cgroup.at(offset!(kernfs_id)).read();
+    if tail.cgroup(cgroup) == Part::Cut {
+        body.flags |= ExecFlags::PATH_CUT;
+    }
+    body.tail.cgroup = tail.part_length();
 }
 
 /// A script executed by its descriptor is named `/dev/fd/N` (`alloc_bprm` in fs/exec.c): the interpreter opens that

@@ -1,5 +1,7 @@
 //! The variable tail of an exec record: bytes one after the other, each read bounded so that the verifier can follow.
 
+use core::ffi::c_void;
+
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
 use postern_ebpf::abi::ExecBody;
 
@@ -10,7 +12,7 @@ use crate::{
 
 /// Room for the arguments, and for two given and three resolved paths. A path's last name may begin below the limit
 /// and end a name's length above it.
-pub const ROOM: usize = ExecBody::ARGV_MAX + 5 * (ExecBody::PATH_MAX + NAME) + ExecBody::PATH_MAX;
+const ROOM: usize = ExecBody::ARGV_MAX + 5 * (ExecBody::PATH_MAX + NAME) + ExecBody::PATH_MAX;
 
 /// `NAME_MAX` and a closing zero.
 const NAME: usize = 256;
@@ -18,59 +20,75 @@ const NAME: usize = 256;
 /// How far a cgroup path is followed: a pod's container is six deep, one in a nested cluster twelve.
 const CGROUP_DEPTH: usize = 20;
 
+/// The tail under construction. Positions live in memory and not in registers: the verifier then sees one state after
+/// each part, instead of one for every way through it.
+#[repr(C)]
 pub struct Tail {
-    start: *mut u8,
-    used: usize,
+    bytes: [u8; ROOM],
+    used: u64,
+    first: u64,
+}
+
+/// One part of the tail, as it came out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    Cut,
 }
 
 impl Tail {
-    #[inline(always)]
-    pub fn new(start: *mut u8) -> Self {
-        Self { start, used: 0 }
-    }
-
+    /// How many bytes are in it.
     #[inline(always)]
     pub fn used(&self) -> usize {
-        self.used
+        load(&self.used)
     }
 
-    /// Appends user memory; returns how many bytes, or `None` if it cannot be read.
+    /// Starts with user memory; returns how many bytes were read, or `None` if it cannot be read.
     #[inline(always)]
-    pub fn user(&mut self, from: u64, length: usize) -> Option<u32> {
-        let length = if length > ExecBody::ARGV_MAX { ExecBody::ARGV_MAX } else { length };
+    pub fn start_with_user(&mut self, from: u64, length: u64) -> Option<u32> {
+        store(&mut self.used, 0);
+        let length = if length > ExecBody::ARGV_MAX as u64 { ExecBody::ARGV_MAX as u64 } else { length };
         // SAFETY: first in the tail, which has room for the longest.
-        let result = unsafe { bpf_probe_read_user(self.start.cast(), length as u32, from as *const _) };
+        let result =
+            unsafe { bpf_probe_read_user(self.bytes.as_mut_ptr().cast(), length as u32, from as *const c_void) };
         if result != 0 {
             return None;
         }
-        self.used = length;
+        store(&mut self.used, length);
         Some(length as u32)
     }
 
-    /// Appends the string in kernel memory that `from` points to, without its closing zero. Returns its length, and
-    /// whether it was cut.
+    /// Appends a string in kernel memory without its closing zero, and returns its length.
     #[inline(always)]
     pub fn string(&mut self, from: Address) -> u32 {
-        let used = self.used;
+        let used = self.used();
         if used > ROOM - ExecBody::PATH_MAX {
             return 0;
         }
         // SAFETY: the check above leaves room for PATH_MAX bytes.
         let length = unsafe {
-            bpf_probe_read_kernel_str(self.start.add(used).cast(), ExecBody::PATH_MAX as u32, from.0 as *const _)
+            let target = self.bytes.as_mut_ptr().add(used).cast();
+            bpf_probe_read_kernel_str(target, ExecBody::PATH_MAX as u32, from.0 as *const c_void)
         };
         if length <= 1 || length > ExecBody::PATH_MAX as i64 {
             return 0;
         }
-        self.used = used + (length as usize - 1);
+        store(&mut self.used, used as u64 + length as u64 - 1);
         length as u32 - 1
     }
 
-    /// Appends a `struct path`, leaf first, each name ended by a zero byte. Returns its length and whether its root
-    /// was reached. Mounts are crossed as `d_path` does, so no symlink and no chroot can hide where a file is.
+    /// The length of the part that began at the last call of `path` or `cgroup`.
     #[inline(always)]
-    pub fn path(&mut self, path: Address) -> (u32, bool) {
-        let first = self.used;
+    pub fn part_length(&self) -> u32 {
+        (load(&self.used) - load(&self.first)) as u32
+    }
+
+    /// Appends a `struct path`, leaf first, each name ended by a zero byte. Mounts are crossed as `d_path` does, so no
+    /// symlink and no chroot can hide where a file is. Cut if its root was not reached.
+    #[inline(always)]
+    pub fn path(&mut self, path: Address) -> Part {
+        let used = load(&self.used) as u64;
+        store(&mut self.first, used);
         let mut dentry = path.at(offset!(path_dentry)).follow();
         let mut mnt = path.at(offset!(path_mnt)).follow();
         for _ in 0..ExecBody::PATH_DEPTH {
@@ -80,68 +98,82 @@ impl Tail {
                 let mount = Address(mnt.0.wrapping_sub(u64::from(offset!(mount_mnt))));
                 let above = mount.at(offset!(mount_parent)).follow();
                 if above == mount || above.is_null() {
-                    return ((self.used - first) as u32, true);
+                    return Part::Whole;
                 }
                 dentry = mount.at(offset!(mount_mountpoint)).follow();
                 mnt = above.at(offset!(mount_mnt));
                 continue;
             }
-            if !self.dentry_name(dentry, first) {
-                break;
+            if !self.dentry_name(dentry) {
+                return Part::Cut;
             }
             if dentry == parent {
                 // A file that hangs nowhere, such as a memfd.
-                return ((self.used - first) as u32, true);
+                return Part::Whole;
             }
             dentry = parent;
         }
-        ((self.used - first) as u32, false)
+        Part::Cut
     }
 
     #[inline(always)]
-    fn dentry_name(&mut self, dentry: Address, first: usize) -> bool {
+    fn dentry_name(&mut self, dentry: Address) -> bool {
         let length = dentry.at(offset!(dentry_name_len)).read::<u32>() & 0xff;
         let name = dentry.at(offset!(dentry_name_str)).follow();
-        let used = self.used;
-        if used > ROOM - NAME || used - first > ExecBody::PATH_MAX {
+        let used = self.used();
+        if used > ROOM - NAME || self.part_length() > ExecBody::PATH_MAX as u32 {
             return false;
         }
         // SAFETY: the check above leaves room for NAME bytes; the zero byte stands behind at most 255.
         unsafe {
-            let target = self.start.add(used);
-            if bpf_probe_read_kernel(target.cast(), length, name.0 as *const _) != 0 {
+            let target = self.bytes.as_mut_ptr().add(used);
+            if bpf_probe_read_kernel(target.cast(), length, name.0 as *const c_void) != 0 {
                 return false;
             }
             *target.add(length as usize) = 0;
         }
-        self.used = used + length as usize + 1;
+        store(&mut self.used, used as u64 + u64::from(length) + 1);
         true
     }
 
-    /// Appends a cgroup's names, leaf first, each ended by a zero byte. Returns its length, and whether the root was
-    /// reached.
+    /// Appends a cgroup's names, leaf first, each ended by a zero byte. Cut if the root was not reached.
     #[inline(always)]
-    pub fn cgroup(&mut self, mut node: Address) -> (u32, bool) {
-        let first = self.used;
+    pub fn cgroup(&mut self, mut node: Address) -> Part {
+        let used = load(&self.used) as u64;
+        store(&mut self.first, used);
         for _ in 0..CGROUP_DEPTH {
             let parent = node.at(offset!(kernfs_parent)).follow();
             if parent.is_null() {
-                return ((self.used - first) as u32, true);
+                return Part::Whole;
             }
-            let used = self.used;
+            let used = self.used();
             if used > ROOM - NAME {
-                break;
+                return Part::Cut;
             }
             let name = node.at(offset!(kernfs_name)).follow();
             // SAFETY: the check above leaves room for NAME bytes.
-            let length =
-                unsafe { bpf_probe_read_kernel_str(self.start.add(used).cast(), NAME as u32, name.0 as *const _) };
+            let length = unsafe {
+                let target = self.bytes.as_mut_ptr().add(used).cast();
+                bpf_probe_read_kernel_str(target, NAME as u32, name.0 as *const c_void)
+            };
             if length <= 0 || length > NAME as i64 {
-                break;
+                return Part::Cut;
             }
-            self.used = used + length as usize;
+            store(&mut self.used, used as u64 + length as u64);
             node = parent;
         }
-        ((self.used - first) as u32, false)
+        Part::Cut
     }
+}
+
+#[inline(always)]
+fn load(place: &u64) -> usize {
+    // SAFETY: a reference is readable; volatile so that the value is not kept in a register.
+    unsafe { core::ptr::read_volatile(place) as usize }
+}
+
+#[inline(always)]
+fn store(place: &mut u64, value: u64) {
+    // SAFETY: a reference is writable; volatile so that the value is not kept in a register.
+    unsafe { core::ptr::write_volatile(place, value) };
 }

@@ -2,4 +2,166 @@
 //! reads their records.
 
 pub mod btf;
+mod counters;
+mod library;
 pub mod offsets;
+mod ring;
+mod sensor;
+
+use std::{fs, io, num::NonZero, path::PathBuf};
+
+use aya::{Ebpf, EbpfLoader, maps::HashMap};
+pub use counters::CounterReader;
+use postern_ebpf::abi::{CgroupHierarchy, EntryMark, ProcessKey, Settings, TaskState};
+pub use ring::Ring;
+pub use sensor::{Armed, Sensor};
+use zerocopy::IntoBytes as _;
+
+use self::{btf::Btf, offsets::Missing};
+
+/// The kernel programs, as `build.rs` made them.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("POSTERN_EBPF_OBJECT"));
+
+/// How the kernel side is set up.
+#[derive(Clone, Debug)]
+pub struct ProbeSettings {
+    /// Size of the ring, in bytes: a power of two, and a multiple of the page size.
+    pub ring_bytes: u32,
+    /// Where the node's own root file system is seen, to find its libraries.
+    pub host_root: PathBuf,
+}
+
+/// What keeps the agent from watching.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// No BTF.
+    #[error(
+        "cannot read the kernel's types from {path}: {source}. Postern needs a kernel built with CONFIG_DEBUG_INFO_BTF"
+    )]
+    NoBtf {
+        /// Where it should be.
+        path: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// BTF that makes no sense.
+    #[error("the kernel's types in /sys/kernel/btf/vmlinux make no sense: {0}")]
+    Btf(#[from] btf::BtfError),
+    /// Fields that are needed and are not there.
+    #[error(transparent)]
+    Offsets(#[from] offsets::OffsetsError),
+    /// The kernel refused the programs or a map.
+    #[error("the kernel refused the eBPF programs: {0}")]
+    Load(#[from] aya::EbpfError),
+    /// A program was refused or could not be attached, and nothing else gives what it gives.
+    #[error("cannot attach {program}: {source}")]
+    Attach {
+        /// Which program.
+        program: &'static str,
+        /// Why not.
+        source: aya::programs::ProgramError,
+    },
+    /// A map is not as expected.
+    #[error("cannot use the map {map}: {source}")]
+    Map {
+        /// Which map.
+        map: &'static str,
+        /// Why not.
+        source: aya::maps::MapError,
+    },
+    /// The embedded object lacks a map or program that this agent was built for.
+    #[error("the embedded eBPF object has no {0}")]
+    Embedded(&'static str),
+}
+
+/// The loaded kernel side. Dropping it detaches everything.
+pub struct Probe {
+    ebpf: Ebpf,
+    missing: Vec<Missing>,
+}
+
+impl Probe {
+    /// Resolves offsets, and loads programs and maps; attaches nothing yet.
+    pub fn load(settings: &ProbeSettings) -> Result<Self, ProbeError> {
+        let types =
+            fs::read(offsets::KERNEL_BTF).map_err(|source| ProbeError::NoBtf { path: offsets::KERNEL_BTF, source })?;
+        let resolved = offsets::resolve(&Btf::parse(&types)?)?;
+        let told = Settings {
+            quiet_ns: u64::try_from(Ring::QUIET.as_nanos()).unwrap_or(u64::MAX),
+            wake_bytes: u64::from(settings.ring_bytes / 4),
+            cgroup_hierarchy: cgroup_hierarchy() as u32,
+            reserved: 0,
+        };
+        let ebpf = EbpfLoader::new()
+            .override_global("FIELDS", resolved.fields.as_bytes(), true)
+            .override_global("SETTINGS", told.as_bytes(), true)
+            .map_max_entries("RING", settings.ring_bytes)
+            .map_max_entries("EXEC_SCRATCH", possible_cpus())
+            .load(OBJECT)?;
+        Ok(Self { ebpf, missing: resolved.missing })
+    }
+
+    /// What this kernel does not tell.
+    pub fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
+    /// Attaches every sensor; one that is not needed and cannot be attached says so in its place.
+    pub fn arm(&mut self, settings: &ProbeSettings) -> Result<Vec<Armed>, ProbeError> {
+        Sensor::ALL.iter().map(|sensor| sensor.arm(&mut self.ebpf, &settings.host_root)).collect()
+    }
+
+    /// The reading end of the ring; there is one.
+    pub fn ring(&mut self) -> Result<Ring, ProbeError> {
+        let map = self.ebpf.take_map("RING").ok_or(ProbeError::Embedded("map RING"))?;
+        Ring::new(map).map_err(|source| ProbeError::Map { map: "RING", source })
+    }
+
+    /// A reader of the hooks' counters; there is one.
+    pub fn counters(&mut self) -> Result<CounterReader, ProbeError> {
+        let map = self.ebpf.take_map("COUNTERS").ok_or(ProbeError::Embedded("map COUNTERS"))?;
+        CounterReader::new(map).map_err(|source| ProbeError::Map { map: "COUNTERS", source })
+    }
+
+    /// Tells the kernel side of processes that were there before it. What it has seen itself since then stands.
+    pub fn seed(&mut self, processes: impl Iterator<Item = (ProcessKey, EntryMark)>) -> Result<(), ProbeError> {
+        const NO_EXIST: u64 = 1;
+        let failed = |source| ProbeError::Map { map: "TASKS", source };
+        let map = self.ebpf.map_mut("TASKS").ok_or(ProbeError::Embedded("map TASKS"))?;
+        let mut tasks = HashMap::<_, u32, [u8; size_of::<TaskState>()]>::try_from(map).map_err(failed)?;
+        for (process, entry) in processes {
+            let state = TaskState { image: process, entry, reported: 1, reserved: 0 };
+            let bytes: [u8; size_of::<TaskState>()] = zerocopy::transmute!(state);
+            match tasks.insert(process.tgid, bytes, NO_EXIST) {
+                Ok(()) => {}
+                // EEXIST and a full map: the first is what NO_EXIST is for, the second the kernel side counts itself.
+                Err(aya::maps::MapError::SyscallError(_)) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// cgroup v1 and the hybrid hierarchy name containers under the v1 controllers; v2 knows no other place.
+fn cgroup_hierarchy() -> CgroupHierarchy {
+    let controllers = fs::read_to_string("/proc/1/cgroup").unwrap_or_default();
+    let has = |name: &str| {
+        controllers.lines().filter_map(|line| line.split(':').nth(1)).any(|list| list.split(',').any(|it| it == name))
+    };
+    if has("pids") {
+        CgroupHierarchy::Pids
+    } else if has("memory") {
+        CgroupHierarchy::Memory
+    } else {
+        CgroupHierarchy::Unified
+    }
+}
+
+fn possible_cpus() -> u32 {
+    aya::util::nr_cpus()
+        .ok()
+        .or_else(|| std::thread::available_parallelism().ok().map(NonZero::get))
+        .and_then(|count| u32::try_from(count).ok())
+        .unwrap_or(1)
+}

@@ -1,0 +1,132 @@
+//! Sensors: groups of hooks that yield one kind of knowledge, and the ladder that each climbs.
+
+use std::path::{Path, PathBuf};
+
+use aya::{
+    Ebpf,
+    programs::{ProgramError, RawTracePoint, UProbe, uprobe::UProbeScope},
+};
+
+use super::{ProbeError, library};
+
+/// One kind of knowledge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sensor {
+    /// Which processes run: exec, fork and exit. Nothing works without it.
+    Processes,
+    /// Who logs in, and which process belongs to which login.
+    Logins,
+    /// With which key and from which port a login came.
+    LoginDetails,
+}
+
+/// A sensor after its ladder was climbed.
+#[derive(Clone, Debug)]
+pub struct Armed {
+    /// Which.
+    pub sensor: Sensor,
+    /// The rung that holds; `Err` says why none does.
+    pub rung: Result<&'static str, String>,
+}
+
+impl Sensor {
+    /// All of them, in the order in which they are armed.
+    pub const ALL: [Self; 3] = [Self::Processes, Self::Logins, Self::LoginDetails];
+
+    /// The name under which users see it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Processes => "processes",
+            Self::Logins => "logins",
+            Self::LoginDetails => "login-details",
+        }
+    }
+
+    /// What users miss without it.
+    pub const fn without(self) -> &'static str {
+        match self {
+            Self::Processes => "nothing can be watched",
+            Self::Logins => "logins are not seen, and processes carry no login",
+            Self::LoginDetails => "logins lack method, key fingerprint and port",
+        }
+    }
+
+    pub(super) fn arm(self, ebpf: &mut Ebpf, host_root: &Path) -> Result<Armed, ProbeError> {
+        let rung = match self {
+            Self::Processes => {
+                for (program, tracepoint) in TRACEPOINTS {
+                    attach_tracepoint(ebpf, program, tracepoint)?;
+                }
+                Ok("raw tracepoints")
+            }
+            Self::Logins => attach_library(ebpf, host_root, &["libpam.so.0"], &PAM),
+            Self::LoginDetails => attach_library(ebpf, host_root, &["libc.so.6"], &SYSLOG),
+        };
+        Ok(Armed { sensor: self, rung })
+    }
+}
+
+/// Exit before fork before exec: no process is remembered whose end is missed.
+const TRACEPOINTS: [(&str, &str); 3] = [
+    ("process_exit", "sched_process_exit"),
+    ("process_fork", "sched_process_fork"),
+    ("process_exec", "sched_process_exec"),
+];
+
+/// Programs by the function of libpam that each is attached to.
+const PAM: [(&str, &str); 7] = [
+    ("pam_start", "pam_start"),
+    ("pam_set_item", "pam_set_item"),
+    ("pam_authenticate", "pam_authenticate"),
+    ("pam_acct_mgmt", "pam_acct_mgmt"),
+    ("pam_open_session_return", "pam_open_session"),
+    ("pam_open_session", "pam_open_session"),
+    ("pam_close_session", "pam_close_session"),
+];
+
+/// Programs by the function of libc that each is attached to.
+const SYSLOG: [(&str, &str); 2] = [("syslog_fortified", "__syslog_chk"), ("syslog", "syslog")];
+
+fn attach_tracepoint(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<(), ProbeError> {
+    let failed = |source| ProbeError::Attach { program: name, source };
+    let program = ebpf.program_mut(name).ok_or(ProbeError::Embedded(name))?;
+    let program: &mut RawTracePoint = program.try_into().map_err(failed)?;
+    program.load().map_err(failed)?;
+    program.attach(tracepoint).map_err(failed)?;
+    Ok(())
+}
+
+fn attach_library(
+    ebpf: &mut Ebpf,
+    host_root: &Path,
+    sonames: &[&str],
+    programs: &[(&'static str, &str)],
+) -> Result<&'static str, String> {
+    let library = library::find(host_root, sonames)
+        .ok_or_else(|| format!("the node has no {} below {}", sonames.join(" or "), host_root.display()))?;
+    for &(name, function) in programs {
+        attach_uprobe(ebpf, name, function, &library).map_err(|error| {
+            let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+                .map(ToString::to_string)
+                .collect::<Vec<_>>();
+            format!("cannot attach {name} to {function} of {}: {}", library.display(), chain.join(": "))
+        })?;
+    }
+    Ok("uprobes")
+}
+
+fn attach_uprobe(ebpf: &mut Ebpf, name: &'static str, function: &str, library: &PathBuf) -> Result<(), UprobeError> {
+    let program = ebpf.program_mut(name).ok_or(UprobeError::Embedded)?;
+    let program: &mut UProbe = program.try_into()?;
+    program.load()?;
+    program.attach(function, library, UProbeScope::AllProcesses)?;
+    Ok(())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum UprobeError {
+    #[error("the embedded eBPF object lacks it")]
+    Embedded,
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+}

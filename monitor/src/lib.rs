@@ -3,4 +3,5 @@
 pub mod detect;
 pub mod event;
 pub mod probe;
+pub mod record;
 pub mod sink;

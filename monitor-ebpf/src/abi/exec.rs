@@ -133,6 +133,9 @@ pub struct TailLengths {
 pub struct ExecBody {
     /// The process that executed.
     pub process: ProcessKey,
+    /// Whose program it ran before: its own, or that of the ancestor it was forked from. This is where it comes from,
+    /// also when its parent has gone and init has taken its place. None where the kernel side does not know it.
+    pub previous: ProcessKey,
     /// Its parent (`real_parent`).
     pub parent: ProcessKey,
     /// The process whose exec gave the parent its program: the parent itself, or an ancestor that it was forked

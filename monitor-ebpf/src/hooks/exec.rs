@@ -54,6 +54,7 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
 
 struct Lineage {
     process: ProcessKey,
+    previous: ProcessKey,
     parent: ProcessKey,
     parent_image: ProcessKey,
     entry: EntryMark,
@@ -77,12 +78,14 @@ fn follow_lineage(task: Task) -> Lineage {
     if TASKS.insert(process.tgid, TaskState { image: process, entry, reported: 1, reserved: 0 }, 0).is_err() {
         untracked(HookId::Exec);
     }
-    Lineage { process, parent, parent_image, entry, orphan: own.is_none() }
+    let previous = own.map_or(ProcessKey::NONE, |state| state.image);
+    Lineage { process, previous, parent, parent_image, entry, orphan: own.is_none() }
 }
 
 #[inline(always)]
 fn fill_body(body: &mut ExecBody, task: Task, old_tid: u32, lineage: &Lineage) {
     body.process = lineage.process;
+    body.previous = lineage.previous;
     body.parent = lineage.parent;
     body.parent_image = lineage.parent_image;
     body.entry = lineage.entry;

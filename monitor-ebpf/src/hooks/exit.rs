@@ -35,10 +35,12 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
     // SAFETY: the map's value lives until the program returns.
     let state = unsafe { *state };
     let _ = TASKS.remove(tgid);
-    if state.entry.login.tgid == tgid {
+    // The end of a login's own process ends its session, whether or not it ever executed.
+    let is_login = state.entry.login.tgid == tgid;
+    if is_login {
         let _ = LOGINS.remove(tgid);
     }
-    if state.reported == 0 {
+    if state.reported == 0 && !is_login {
         account.filtered();
         return 0;
     }

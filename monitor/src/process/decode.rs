@@ -1,0 +1,236 @@
+//! Raw facts of a process, from its exec record or from /proc, as the public [`Process`] and what the pipeline needs
+//! beyond it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use postern_ebpf::abi::{
+    Credentials as RawCredentials, ExecFlags, FileIdentity, Namespaces, ProcessKey, Tty,
+};
+
+use super::{
+    key::{entity_id, to_tick},
+    redact::redact,
+    seed::SeedProcess,
+    text::printable,
+    users::Passwd,
+};
+use crate::{
+    event::{Capabilities, Credentials, Executable, InMemory, Process, Terminal, User},
+    record::Exec,
+};
+
+/// What the kernel says of a process and the public model does not carry.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KernelFacts {
+    /// Capabilities it can ever have.
+    pub bounding: u64,
+    /// Capabilities it has now.
+    pub effective: u64,
+    /// `seccomp(2)` mode; `u32::MAX` where unknown.
+    pub seccomp_mode: u32,
+    /// Whether an exec can raise its privileges.
+    pub no_new_privileges: bool,
+    /// Effective user id.
+    pub user_id: u32,
+    /// Namespaces.
+    pub namespaces: Namespaces,
+    /// The pid in its own pid namespace.
+    pub inner_pid: u32,
+}
+
+/// Knows what turns raw facts into public ones: which boot this is, when it began, and the node's users.
+pub struct Decoder {
+    boot_id: Arc<str>,
+    boot_time_ns: i128,
+    users: Passwd,
+    host_mnt: u32,
+    path: Vec<u8>,
+}
+
+impl Decoder {
+    /// `boot_time_ns` is the node's clock at boot, in nanoseconds since 1970; `host_mnt` the inode number of the node's
+    /// own mount namespace.
+    pub fn new(boot_id: Arc<str>, boot_time_ns: i128, users: Passwd, host_mnt: u32) -> Self {
+        Self { boot_id, boot_time_ns, users, host_mnt, path: Vec::new() }
+    }
+
+    /// The node's clock at `since_boot_ns` nanoseconds after boot.
+    pub fn time(&self, since_boot_ns: u64) -> Timestamp {
+        Timestamp::from_nanosecond(self.boot_time_ns + i128::from(since_boot_ns)).unwrap_or(Timestamp::MAX)
+    }
+
+    /// The node's boot id.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    /// A process after its exec.
+    pub fn exec(&mut self, exec: &Exec<'_>) -> (Process, KernelFacts) {
+        let body = exec.body;
+        let flags = body.flags;
+        let is = |flag: u32| flags & flag != 0;
+        let mut executable = self.file(&body.file);
+        exec.executable.write(&mut self.path);
+        executable.path = printable(&self.path);
+        executable.path_cut = is(ExecFlags::PATH_CUT);
+        executable.script = is(ExecFlags::SCRIPT).then(|| printable(exec.filename));
+        executable.in_memory = if is(ExecFlags::MEMFD) {
+            Some(InMemory::Program)
+        } else {
+            is(ExecFlags::SCRIPT_MEMFD).then_some(InMemory::Script)
+        };
+        executable.deleted = body.file.links == 0 && !is(ExecFlags::MEMFD);
+        exec.cwd.write(&mut self.path);
+        let args_cut = is(ExecFlags::ARGV_CUT);
+        let working_directory = printable(&self.path);
+        let facts = facts(&body.credentials, body.namespaces, body.inner_pid);
+        let raw = Raw {
+            key: body.process,
+            comm: crate::record::until_zero(&body.comm),
+            argv: exec.argv,
+            args_cut,
+            args_unreadable: is(ExecFlags::ARGV_UNREADABLE),
+            credentials: &body.credentials,
+            tty: body.tty,
+        };
+        (self.process(&raw, &facts, executable, working_directory, false), facts)
+    }
+
+    /// A process that was there before the agent.
+    pub fn seeded(&mut self, seed: &SeedProcess) -> (Process, KernelFacts) {
+        let mut executable = self.file(&seed.file);
+        executable.path = printable(&seed.executable);
+        let memfd = seed.deleted && seed.executable.starts_with(b"/memfd:");
+        executable.in_memory = memfd.then_some(InMemory::Program);
+        executable.deleted = seed.deleted && !memfd;
+        let facts = facts(&seed.credentials, seed.namespaces, seed.inner_pid);
+        let raw = Raw {
+            key: seed.key,
+            comm: &seed.comm,
+            argv: &seed.argv,
+            args_cut: seed.argv_cut,
+            args_unreadable: false,
+            credentials: &seed.credentials,
+            tty: seed.tty,
+        };
+        (self.process(&raw, &facts, executable, printable(&seed.cwd), true), facts)
+    }
+
+    /// A process that was forked from `image` and has not executed: it runs the same program under its own key.
+    pub fn forked(&self, image: &Process, key: ProcessKey, comm: &[u8]) -> Process {
+        let key = to_tick(key);
+        Process {
+            key,
+            entity_id: entity_id(&self.boot_id, key),
+            start: self.time(key.start_ns),
+            inner_pid: None,
+            name: printable(crate::record::until_zero(comm)),
+            ..image.clone()
+        }
+    }
+
+    /// A process of which only this is known.
+    pub fn unknown(&self, key: ProcessKey, comm: &[u8]) -> Process {
+        let key = to_tick(key);
+        Process {
+            key,
+            entity_id: entity_id(&self.boot_id, key),
+            inner_pid: None,
+            start: self.time(key.start_ns),
+            executable: Executable::default(),
+            name: printable(crate::record::until_zero(comm)),
+            args: Arc::from([]),
+            args_count: None,
+            args_cut: false,
+            args_unreadable: false,
+            args_redacted: false,
+            working_directory: "".into(),
+            credentials: Credentials::default(),
+            terminal: None,
+            seeded: true,
+        }
+    }
+
+    fn process(
+        &self,
+        raw: &Raw<'_>,
+        facts: &KernelFacts,
+        executable: Executable,
+        working_directory: Arc<str>,
+        seeded: bool,
+    ) -> Process {
+        let key = to_tick(raw.key);
+        let whole = raw.argv.strip_suffix(&[0]).unwrap_or(raw.argv);
+        let mut args: Vec<Arc<str>> =
+            if raw.argv.is_empty() { Vec::new() } else { whole.split(|&byte| byte == 0).map(printable).collect() };
+        let args_redacted = redact(&mut args);
+        Process {
+            key,
+            entity_id: entity_id(&self.boot_id, key),
+            inner_pid: (facts.inner_pid != 0 && facts.inner_pid != key.tgid).then_some(facts.inner_pid),
+            start: self.time(key.start_ns),
+            executable,
+            name: printable(raw.comm),
+            args_count: (!raw.args_cut && !raw.args_unreadable).then_some(args.len() as u64),
+            args: args.into(),
+            args_cut: raw.args_cut,
+            args_unreadable: raw.args_unreadable,
+            args_redacted,
+            working_directory,
+            credentials: self.credentials(raw.credentials, facts.namespaces.mnt == self.host_mnt),
+            terminal: (raw.tty.major != 0).then_some(Terminal { major: raw.tty.major, minor: raw.tty.minor }),
+            seeded,
+        }
+    }
+
+    fn file(&self, file: &FileIdentity) -> Executable {
+        // The kernel's own encoding of device numbers (include/linux/kdev_t.h).
+        Executable {
+            inode: file.inode,
+            device: (file.device >> 20, file.device & 0xf_ffff),
+            ..Executable::default()
+        }
+    }
+
+    fn credentials(&self, raw: &RawCredentials, on_node: bool) -> Credentials {
+        let user = |id: u32| User { id, name: if on_node { self.users.name(id) } else { None } };
+        let group = |id: u32| User { id, name: None };
+        let set = |value: u32| (value != u32::MAX).then_some(value);
+        Credentials {
+            user: user(raw.euid),
+            group: group(raw.egid),
+            real_user: user(raw.uid),
+            real_group: group(raw.gid),
+            saved_user: user(raw.suid),
+            saved_group: group(raw.sgid),
+            login_user: set(raw.login_uid).map(|id| User { id, name: self.users.name(id) }),
+            audit_session: set(raw.audit_session),
+            effective: Capabilities(raw.cap_effective),
+            permitted: Capabilities(raw.cap_permitted),
+        }
+    }
+}
+
+struct Raw<'a> {
+    key: ProcessKey,
+    comm: &'a [u8],
+    argv: &'a [u8],
+    args_cut: bool,
+    args_unreadable: bool,
+    credentials: &'a RawCredentials,
+    tty: Tty,
+}
+
+fn facts(credentials: &RawCredentials, namespaces: Namespaces, inner_pid: u32) -> KernelFacts {
+    KernelFacts {
+        bounding: credentials.cap_bounding,
+        effective: credentials.cap_effective,
+        seccomp_mode: credentials.seccomp_mode,
+        no_new_privileges: credentials.no_new_privs != 0,
+        user_id: credentials.euid,
+        namespaces,
+        inner_pid,
+    }
+}
+

@@ -1,0 +1,14 @@
+//! The process tree: who runs, who they hang from, and how each tree came to be on the node. Pure but for `seed`, which
+//! reads /proc: no clock but the times handed in.
+
+mod decode;
+mod key;
+pub mod login;
+mod redact;
+pub mod sshd_log;
+mod table;
+pub mod text;
+
+pub use decode::{Decoder, KernelFacts};
+pub use key::{entity_id, session_id, to_tick};
+pub use table::{Known, ProcessTable};

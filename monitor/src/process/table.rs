@@ -1,0 +1,205 @@
+//! Every process that runs a program of its own, and for a while those that have ended: a child's exec may be read after
+//! its parent's exit.
+//!
+//! Bounded: the dead go after [`RETENTION_NS`] or when there are more than [`DEAD_MAX`], and beyond [`LIVE_MAX`] the
+//! process that was added first goes. What is kept of long command lines is cut, so that arguments cannot fill memory.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use postern_ebpf::abi::ProcessKey;
+use rustc_hash::FxHashMap;
+
+use super::{decode::KernelFacts, key::to_tick, text::cut};
+use crate::event::{Entry, Process};
+
+/// How long an ended process is remembered, in nanoseconds.
+const RETENTION_NS: u64 = 30_000_000_000;
+/// How many ended processes are remembered.
+const DEAD_MAX: usize = 8_192;
+/// How many live processes are remembered: twice what the kernel side tracks.
+const LIVE_MAX: usize = 131_072;
+/// How many bytes of arguments are remembered of one process.
+const ARGS_KEPT: usize = 2_048;
+
+/// What is known of one process.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// As in its own event, but for arguments that are too long to keep.
+    pub process: Arc<Process>,
+    /// What the kernel said at its exec.
+    pub facts: KernelFacts,
+    /// How its tree came to be here.
+    pub entry: Option<Arc<Entry>>,
+    /// Its leader, as it was at the time.
+    pub entry_leader: Option<Arc<Process>>,
+    /// Id of the container that it runs in.
+    pub container: Option<Arc<str>>,
+}
+
+/// The process table.
+#[derive(Default)]
+pub struct ProcessTable {
+    known: FxHashMap<ProcessKey, Known>,
+    /// The key that a pid has now.
+    by_pid: FxHashMap<u32, ProcessKey>,
+    /// In the order in which they were added, for the bound.
+    order: VecDeque<ProcessKey>,
+    dead: VecDeque<(u64, ProcessKey)>,
+    evicted: u64,
+}
+
+impl ProcessTable {
+    /// How many processes are known, ended ones included.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// How many live processes were forgotten for want of room.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// The process with that key.
+    pub fn get(&self, key: ProcessKey) -> Option<&Known> {
+        self.known.get(&to_tick(key))
+    }
+
+    /// The process that has that pid now, or had it last.
+    pub fn by_pid(&self, pid: u32) -> Option<&Known> {
+        self.known.get(self.by_pid.get(&pid)?)
+    }
+
+    /// Adds a process, or replaces what was known of it before its exec.
+    pub fn insert(&mut self, known: Known) {
+        let key = known.process.key;
+        let known = Known { process: shortened(known.process), ..known };
+        self.by_pid.insert(key.tgid, key);
+        if self.known.insert(key, known).is_none() {
+            self.order.push_back(key);
+        }
+        while self.known.len() > LIVE_MAX + self.dead.len() {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if self.forget(oldest) {
+                self.evicted += 1;
+            }
+        }
+    }
+
+    /// The process has ended; it is remembered for a while.
+    pub fn end(&mut self, key: ProcessKey, now_ns: u64) {
+        let key = to_tick(key);
+        if self.known.contains_key(&key) {
+            self.dead.push_back((now_ns, key));
+        }
+    }
+
+    /// Forgets those that ended long ago.
+    pub fn expire(&mut self, now_ns: u64) {
+        while let Some(&(ended, key)) = self.dead.front() {
+            if self.dead.len() <= DEAD_MAX && now_ns.saturating_sub(ended) < RETENTION_NS {
+                break;
+            }
+            self.dead.pop_front();
+            self.forget(key);
+        }
+        // Keys of forgotten processes are dropped once they are the greater part.
+        if self.order.len() > 1_024 + 2 * self.known.len() {
+            self.order.retain(|key| self.known.contains_key(key));
+        }
+    }
+
+    fn forget(&mut self, key: ProcessKey) -> bool {
+        if self.by_pid.get(&key.tgid) == Some(&key) {
+            self.by_pid.remove(&key.tgid);
+        }
+        self.known.remove(&key).is_some()
+    }
+}
+
+/// The process with no more of its arguments than is kept.
+fn shortened(process: Arc<Process>) -> Arc<Process> {
+    let total: usize = process.args.iter().map(|arg| arg.len()).sum();
+    if total <= ARGS_KEPT {
+        return process;
+    }
+    let mut room = ARGS_KEPT;
+    let mut args = Vec::new();
+    for arg in process.args.iter() {
+        let part = cut(arg, room);
+        room -= part.len();
+        args.push(if part.len() == arg.len() { Arc::clone(arg) } else { part.into() });
+        if part.len() < arg.len() {
+            break;
+        }
+    }
+    Arc::new(Process { args: args.into(), args_cut: true, ..Process::clone(&process) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::{Decoder, users::Passwd};
+
+    fn known(tgid: u32, start_ns: u64, args: &[&str]) -> Known {
+        let decoder = Decoder::new("boot".into(), 0, Passwd::default(), 1);
+        let process = Process {
+            args: args.iter().map(|&arg| arg.into()).collect(),
+            ..decoder.unknown(ProcessKey::new(tgid, start_ns), b"x")
+        };
+        Known {
+            process: Arc::new(process),
+            facts: KernelFacts::default(),
+            entry: None,
+            entry_leader: None,
+            container: None,
+        }
+    }
+
+    #[test]
+    fn a_pid_that_is_used_again_is_another_process() {
+        let mut table = ProcessTable::default();
+        table.insert(known(7, 1_000_000_000, &["old"]));
+        table.end(ProcessKey::new(7, 1_000_000_000), 2_000_000_000);
+        table.insert(known(7, 3_000_000_000, &["new"]));
+        assert_eq!(&*table.get(ProcessKey::new(7, 1_000_000_000)).expect("remembered").process.args[0], "old");
+        assert_eq!(&*table.by_pid(7).expect("alive").process.args[0], "new");
+        table.expire(2_000_000_000 + RETENTION_NS);
+        assert!(table.get(ProcessKey::new(7, 1_000_000_000)).is_none());
+        assert_eq!(&*table.by_pid(7).expect("alive").process.args[0], "new");
+    }
+
+    #[test]
+    fn live_processes_are_bounded_and_the_oldest_goes() {
+        let mut table = ProcessTable::default();
+        for pid in 1..=LIVE_MAX as u32 + 10 {
+            table.insert(known(pid, 0, &[]));
+        }
+        assert_eq!((table.len(), table.evicted()), (LIVE_MAX, 10));
+        assert!(table.by_pid(10).is_none() && table.by_pid(11).is_some());
+    }
+
+    #[test]
+    fn dead_processes_are_bounded() {
+        let mut table = ProcessTable::default();
+        for pid in 1..=20_000 {
+            table.insert(known(pid, 0, &[]));
+            table.end(ProcessKey::new(pid, 0), 1);
+        }
+        table.expire(2);
+        assert_eq!((table.len(), table.evicted()), (DEAD_MAX, 0));
+    }
+
+    #[test]
+    fn long_arguments_are_cut_in_the_table_and_say_so() {
+        let mut table = ProcessTable::default();
+        let long = "ä".repeat(5_000);
+        table.insert(known(7, 0, &["a", &long, "never"]));
+        let kept = &table.by_pid(7).expect("known").process;
+        assert!(kept.args_cut && kept.args.len() == 2 && kept.args[1].len() <= ARGS_KEPT);
+    }
+}

@@ -3,5 +3,6 @@
 pub mod detect;
 pub mod event;
 pub mod probe;
+pub mod process;
 pub mod record;
 pub mod sink;

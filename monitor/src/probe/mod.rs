@@ -10,7 +10,10 @@ mod sensor;
 
 use std::{fs, io, num::NonZero, path::PathBuf};
 
-use aya::{Ebpf, EbpfLoader, maps::HashMap};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, MapError},
+};
 pub use counters::CounterReader;
 use postern_ebpf::abi::{CgroupHierarchy, EntryMark, ProcessKey, Settings, TaskState};
 pub use ring::Ring;
@@ -67,7 +70,7 @@ pub enum ProbeError {
         /// Which map.
         map: &'static str,
         /// Why not.
-        source: aya::maps::MapError,
+        source: MapError,
     },
     /// The embedded object lacks a map or program that this agent was built for.
     #[error("the embedded eBPF object has no {0}")]
@@ -123,23 +126,24 @@ impl Probe {
         CounterReader::new(map).map_err(|source| ProbeError::Map { map: "COUNTERS", source })
     }
 
-    /// Tells the kernel side of processes that were there before it. What it has seen itself since then stands.
-    pub fn seed(&mut self, processes: impl Iterator<Item = (ProcessKey, EntryMark)>) -> Result<(), ProbeError> {
+    /// Tells the kernel side of processes that were there before it. What it has seen itself since then stands. Returns
+    /// how many it had no room for.
+    pub fn seed(&mut self, processes: impl Iterator<Item = (ProcessKey, EntryMark)>) -> Result<u64, ProbeError> {
         const NO_EXIST: u64 = 1;
         let failed = |source| ProbeError::Map { map: "TASKS", source };
         let map = self.ebpf.map_mut("TASKS").ok_or(ProbeError::Embedded("map TASKS"))?;
         let mut tasks = HashMap::<_, u32, [u8; size_of::<TaskState>()]>::try_from(map).map_err(failed)?;
+        let mut refused = 0;
         for (process, entry) in processes {
             let state = TaskState { image: process, entry, reported: 1, reserved: 0 };
             let bytes: [u8; size_of::<TaskState>()] = zerocopy::transmute!(state);
             match tasks.insert(process.tgid, bytes, NO_EXIST) {
-                Ok(()) => {}
-                // EEXIST and a full map: the first is what NO_EXIST is for, the second the kernel side counts itself.
-                Err(aya::maps::MapError::SyscallError(_)) => {}
-                Err(error) => return Err(failed(error)),
+                Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(MapError::SyscallError(_)) => refused += 1,
+                result => result.map_err(failed)?,
             }
         }
-        Ok(())
+        Ok(refused)
     }
 }
 

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use postern_ebpf::abi::{
-    Credentials as RawCredentials, ExecFlags, FileIdentity, Namespaces, ProcessKey, Tty,
-};
+use postern_ebpf::abi::{Credentials as RawCredentials, ExecFlags, FileIdentity, Namespaces, ProcessKey, Tty};
 
 use super::{
     key::{entity_id, to_tick},
@@ -70,7 +68,7 @@ impl Decoder {
         let body = exec.body;
         let flags = body.flags;
         let is = |flag: u32| flags & flag != 0;
-        let mut executable = self.file(&body.file);
+        let mut executable = executable(&body.file);
         exec.executable.write(&mut self.path);
         executable.path = printable(&self.path);
         executable.path_cut = is(ExecFlags::PATH_CUT);
@@ -99,7 +97,7 @@ impl Decoder {
 
     /// A process that was there before the agent.
     pub fn seeded(&mut self, seed: &SeedProcess) -> (Process, KernelFacts) {
-        let mut executable = self.file(&seed.file);
+        let mut executable = executable(&seed.file);
         executable.path = printable(&seed.executable);
         let memfd = seed.deleted && seed.executable.starts_with(b"/memfd:");
         executable.in_memory = memfd.then_some(InMemory::Program);
@@ -186,11 +184,7 @@ impl Decoder {
 
     fn file(&self, file: &FileIdentity) -> Executable {
         // The kernel's own encoding of device numbers (include/linux/kdev_t.h).
-        Executable {
-            inode: file.inode,
-            device: (file.device >> 20, file.device & 0xf_ffff),
-            ..Executable::default()
-        }
+        Executable { inode: file.inode, device: (file.device >> 20, file.device & 0xf_ffff), ..Executable::default() }
     }
 
     fn credentials(&self, raw: &RawCredentials, on_node: bool) -> Credentials {
@@ -222,6 +216,11 @@ struct Raw<'a> {
     tty: Tty,
 }
 
+fn executable(file: &FileIdentity) -> Executable {
+    // The kernel's own encoding of device numbers (include/linux/kdev_t.h).
+    Executable { inode: file.inode, device: (file.device >> 20, file.device & 0xf_ffff), ..Executable::default() }
+}
+
 fn facts(credentials: &RawCredentials, namespaces: Namespaces, inner_pid: u32) -> KernelFacts {
     KernelFacts {
         bounding: credentials.cap_bounding,
@@ -233,4 +232,3 @@ fn facts(credentials: &RawCredentials, namespaces: Namespaces, inner_pid: u32) -
         inner_pid,
     }
 }
-

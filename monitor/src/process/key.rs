@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 /// `USER_HZ` is 100 on every architecture that the agent runs on. A pid is not used twice within one tick: pids are
 /// given out in turn, and there are at least 32,768.
-pub const TICK_NS: u64 = 10_000_000;
+const TICK_NS: u64 = 10_000_000;
 
 /// The key with its start time brought down to the clock tick.
 pub fn to_tick(key: ProcessKey) -> ProcessKey {
@@ -25,6 +25,8 @@ pub fn session_id(boot_id: &str, login: ProcessKey) -> Arc<str> {
     digest(b"session", boot_id, to_tick(login))[..16].into()
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 fn digest(purpose: &[u8], boot_id: &str, key: ProcessKey) -> String {
     let hash = Sha256::new()
         .chain_update(purpose)
@@ -33,8 +35,11 @@ fn digest(purpose: &[u8], boot_id: &str, key: ProcessKey) -> String {
         .chain_update(key.tgid.to_be_bytes())
         .chain_update(key.start_ns.to_be_bytes())
         .finalize();
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    hash[..16].iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]).map(char::from).collect()
+    hash[..16]
+        .iter()
+        .flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]])
+        .map(char::from)
+        .collect()
 }
 
 #[cfg(test)]

@@ -180,13 +180,8 @@ impl LoginTracker {
         let service = printable(login.text);
         let Some(class) = class_of(&service) else { return };
         let earlier = self.attempts.remove(&process.tgid).filter(|it| it.process == process && !it.open);
-        let mut attempt = Attempt {
-            process,
-            begun_ns: now_ns,
-            class: Some(class),
-            service,
-            ..earlier.unwrap_or_default()
-        };
+        let mut attempt =
+            Attempt { process, begun_ns: now_ns, class: Some(class), service, ..earlier.unwrap_or_default() };
         if !login.user.is_empty() {
             attempt.user = name(login.user);
         }

@@ -4,10 +4,13 @@
 mod decode;
 mod key;
 pub mod login;
+pub mod proc_text;
 mod redact;
+pub mod seed;
 pub mod sshd_log;
 mod table;
 pub mod text;
+pub mod users;
 
 pub use decode::{Decoder, KernelFacts};
 pub use key::{entity_id, session_id, to_tick};

@@ -6,12 +6,11 @@ use std::sync::Arc;
 const REPLACEMENT: &str = "<redacted>";
 
 /// Parts of a name that make its value a secret.
-const NAMES: [&str; 10] = [
-    "password", "passwd", "passphrase", "secret", "token", "apikey", "api-key", "api_key", "accesskey", "access_key",
-];
+const NAMES: [&str; 10] =
+    ["password", "passwd", "passphrase", "secret", "token", "apikey", "api-key", "api_key", "accesskey", "access_key"];
 
 /// Replaces the secrets among `args`; says whether there were any.
-pub fn redact(args: &mut [Arc<str>]) -> bool {
+pub(super) fn redact(args: &mut [Arc<str>]) -> bool {
     let mut any = false;
     let mut next_is_secret = false;
     // The program's own name is no argument.

@@ -156,7 +156,9 @@ mod tests {
 
     #[test]
     fn other_lines_say_nothing() {
-        for line in ["", "Server listening on 0.0.0.0 port 22.", "Accepted", "Accepted x for y", "Failed password for a"] {
+        for line in
+            ["", "Server listening on 0.0.0.0 port 22.", "Accepted", "Accepted x for y", "Failed password for a"]
+        {
             assert_eq!(parse(line), None);
         }
     }

@@ -1,5 +1,7 @@
 //! What is worth an alert: the access policy and the built-in rules. Sees events and nothing else.
 
 mod policy;
+mod rules;
 
 pub use policy::{AccessPolicy, AccessRule};
+pub use rules::{alert, rules};

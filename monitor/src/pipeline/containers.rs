@@ -1,0 +1,229 @@
+//! The node's containers: which cgroup is whose, what is known of each, and which events still wait to be told.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+};
+
+use postern_ebpf::abi::ProcessKey;
+use rustc_hash::FxHashMap;
+
+use crate::{
+    container::cgroup::{self, CgroupContainer},
+    event::{Container, Enrichment, Event},
+    pod::{PodTable, PodUpdate},
+};
+
+/// How long an event waits for what is still unknown of its container, in nanoseconds.
+const WAIT_NS: u64 = 1_000_000_000;
+/// How many events wait; past that the one that came first goes out as it is.
+const WAITING_MAX: usize = 4_096;
+/// How many cgroups and containers are remembered.
+const REMEMBERED_MAX: usize = 8_192;
+
+/// The node's containers.
+#[derive(Default)]
+pub struct Containers {
+    /// By the cgroup's id in the kernel.
+    by_cgroup: FxHashMap<u64, Option<Arc<CgroupContainer>>>,
+    known: FxHashMap<Arc<str>, State>,
+    pods: PodTable,
+    /// Whether there is no API server, so that no pod will ever be told.
+    standalone: bool,
+    waiting: VecDeque<Waiting>,
+    requests: Vec<Arc<CgroupContainer>>,
+}
+
+struct State {
+    reference: Arc<CgroupContainer>,
+    answer: Answer,
+    /// What was said of it last, while that is the last word.
+    settled: Option<Arc<Container>>,
+    /// Its first process.
+    init: Option<ProcessKey>,
+    privileged: bool,
+    since_ns: u64,
+}
+
+enum Answer {
+    /// Asked for, and not answered yet.
+    Pending,
+    /// Answered.
+    Found(Arc<Container>),
+    /// The runtime does not know it, or did not answer in time.
+    Missing,
+}
+
+struct Waiting {
+    since_ns: u64,
+    id: Arc<str>,
+    event: Event,
+}
+
+impl Containers {
+    /// The container that a cgroup belongs to.
+    pub fn of_cgroup(&mut self, id: u64, path: impl FnOnce() -> Vec<u8>) -> Option<Arc<CgroupContainer>> {
+        if let Some(known) = self.by_cgroup.get(&id) {
+            return known.clone();
+        }
+        let container = str::from_utf8(&path()).ok().and_then(cgroup::parse).map(Arc::new);
+        if self.by_cgroup.len() >= REMEMBERED_MAX {
+            self.by_cgroup.clear();
+        }
+        self.by_cgroup.insert(id, container.clone());
+        container
+    }
+
+    /// A process runs in the container. Returns whether it is its first.
+    pub fn enter(&mut self, container: &Arc<CgroupContainer>, process: ProcessKey, inner_pid: u32, now_ns: u64) -> bool {
+        let state = self.state(container, now_ns);
+        let first = state.init.is_none() || inner_pid == 1;
+        if first {
+            state.init = Some(process);
+        }
+        first
+    }
+
+    /// Remembers whether a container may do everything; true once and for all.
+    pub fn note_privileged(&mut self, id: &str, privileged: bool) -> bool {
+        self.known.get_mut(id).is_some_and(|state| {
+            state.privileged |= privileged;
+            state.privileged
+        })
+    }
+
+    /// A container's first process has ended: the container has, and one with the same id would be another.
+    pub fn leave(&mut self, id: &str, process: ProcessKey) {
+        if let Some(state) = self.known.get_mut(id)
+            && state.init == Some(process)
+        {
+            state.init = None;
+            state.privileged = false;
+        }
+    }
+
+    /// What the API server said.
+    pub fn pods(&mut self, update: &PodUpdate, now_ns: u64) {
+        self.standalone |= matches!(update, PodUpdate::Standalone { .. });
+        self.pods.apply(update, now_ns);
+        for state in self.known.values_mut() {
+            state.settled = None;
+        }
+    }
+
+    /// Pods of this node.
+    pub fn pod_count(&self) -> usize {
+        self.pods.counts().living
+    }
+
+    /// What the runtime said of a container; `None` if it does not know it or could not be asked.
+    pub fn answered(&mut self, id: &str, found: Option<Container>) {
+        if let Some(state) = self.known.get_mut(id) {
+            state.answer = found.map_or(Answer::Missing, |container| Answer::Found(Arc::new(container)));
+            state.settled = None;
+        }
+    }
+
+    /// What the runtime is to be asked.
+    pub fn take_requests(&mut self) -> Vec<Arc<CgroupContainer>> {
+        std::mem::take(&mut self.requests)
+    }
+
+    /// Completes an event with its container, or keeps it until more is known.
+    pub fn complete(&mut self, event: Event, container: Option<&Arc<CgroupContainer>>, now_ns: u64) -> Option<Event> {
+        let Some(container) = container else { return Some(event) };
+        let state = self.state(container, now_ns);
+        if let Some(settled) = &state.settled {
+            let settled = Arc::clone(settled);
+            return Some(Event { enrichment: enrichment(&settled), container: Some(settled), ..event });
+        }
+        let waiting = Waiting { since_ns: now_ns, id: container.id.clone(), event };
+        match self.told(waiting, false) {
+            Ok(event) => Some(event),
+            Err(waiting) => {
+                self.waiting.push_back(waiting);
+                None
+            }
+        }
+    }
+
+    /// Events that waited and now are complete, or have waited long enough.
+    pub fn released(&mut self, now_ns: u64) -> Vec<Event> {
+        let mut out = Vec::new();
+        let mut still = VecDeque::new();
+        let over = self.waiting.len().saturating_sub(WAITING_MAX);
+        for (position, waiting) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
+            let overdue = position < over || now_ns.saturating_sub(waiting.since_ns) >= WAIT_NS;
+            match self.told(waiting, overdue) {
+                Ok(event) => out.push(event),
+                Err(waiting) => still.push_back(waiting),
+            }
+        }
+        self.waiting = still;
+        out
+    }
+
+    /// Whether any event waits.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The event with what can be said of its container, if no more is to come or to be waited for.
+    fn told(&mut self, waiting: Waiting, overdue: bool) -> Result<Event, Waiting> {
+        let Some(state) = self.known.get_mut(&waiting.id) else { return Ok(waiting.event) };
+        let reference = &state.reference;
+        let mut container = self.pods.describe(&reference.id, reference.pod_uid.as_deref()).unwrap_or_else(|| Container {
+            id: reference.id.clone(),
+            pod_uid: reference.pod_uid.clone(),
+            ..Container::default()
+        });
+        if let Answer::Found(found) = &state.answer {
+            container.runtime = container.runtime.or_else(|| found.runtime.clone());
+            container.name = container.name.or_else(|| found.name.clone());
+            container.image = container.image.or_else(|| found.image.clone());
+            container.pod = container.pod.or_else(|| found.pod.clone());
+            container.pod_uid = container.pod_uid.or_else(|| found.pod_uid.clone());
+        }
+        container.runtime = container.runtime.or_else(|| reference.runtime.map(Into::into));
+        let container = Arc::new(container);
+        let enrichment = enrichment(&container);
+        let last_word = !matches!(state.answer, Answer::Pending)
+            && (container.pod.is_some() || container.pod_uid.is_none() || self.standalone);
+        if enrichment == Enrichment::Complete || last_word {
+            state.settled = Some(Arc::clone(&container));
+        } else if !overdue {
+            return Err(waiting);
+        }
+        Ok(Event { container: Some(container), enrichment, ..waiting.event })
+    }
+
+    fn state(&mut self, container: &Arc<CgroupContainer>, now_ns: u64) -> &mut State {
+        if !self.known.contains_key(&container.id) {
+            if self.known.len() >= REMEMBERED_MAX
+                && let Some(oldest) =
+                    self.known.iter().min_by_key(|(_, state)| state.since_ns).map(|(id, _)| Arc::clone(id))
+            {
+                self.known.remove(&oldest);
+            }
+            self.requests.push(Arc::clone(container));
+        }
+        self.known.entry(container.id.clone()).or_insert_with(|| State {
+            reference: Arc::clone(container),
+            answer: Answer::Pending,
+            settled: None,
+            init: None,
+            privileged: false,
+            since_ns: now_ns,
+        })
+    }
+}
+
+/// How much is known of a container.
+fn enrichment(container: &Container) -> Enrichment {
+    let pod_is_missing = container.pod_uid.is_some() && container.pod.is_none();
+    match (container.image.is_some(), pod_is_missing) {
+        (true, false) => Enrichment::Complete,
+        (false, _) if container.pod.is_none() => Enrichment::None,
+        _ => Enrichment::Partial,
+    }
+}

@@ -1,0 +1,259 @@
+//! Entries and access sessions: every process has exactly one entry, made where its lineage crosses a border and inherited
+//! from there on.
+
+use std::sync::Arc;
+
+use postern_ebpf::abi::{EntryMark, LoginClass, ProcessKey};
+use rustc_hash::FxHashMap;
+
+use super::class_of;
+use crate::{
+    container::cgroup::CgroupContainer,
+    detect::AccessPolicy,
+    event::{Confidence, Entry, EntryType, Login, Process, Session, Source},
+    process::{Decoder, Known, login::door, seed::SeedProcess, session_id, to_tick},
+};
+
+/// Logins that are open at once; past that the one that was opened first loses its details.
+const OPEN_MAX: usize = 16_384;
+
+/// How a process came to be in a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crossing {
+    /// As its first.
+    Started,
+    /// From outside.
+    Entered,
+}
+
+/// A process at its exec, with all that says where it belongs.
+pub(super) struct Arrival<'a> {
+    pub(super) mark: &'a EntryMark,
+    pub(super) process: &'a Arc<Process>,
+    pub(super) previous: Option<&'a Known>,
+    pub(super) parent: Option<&'a Process>,
+    pub(super) container: Option<&'a Arc<CgroupContainer>>,
+    pub(super) crossing: bool,
+}
+
+/// Where a process belongs.
+pub(super) struct Placed {
+    pub(super) entry: Arc<Entry>,
+    pub(super) leader: Arc<Process>,
+}
+
+/// All open logins, and the policy that they are held against.
+pub(super) struct Entries {
+    policy: AccessPolicy,
+    open: FxHashMap<ProcessKey, OpenLogin>,
+    /// While seeding: the mark of each process, by its pid.
+    seeded: FxHashMap<u32, EntryMark>,
+}
+
+struct OpenLogin {
+    login: Arc<Login>,
+    entry_type: EntryType,
+    since_ns: u64,
+    opened: bool,
+}
+
+impl Entries {
+    pub(super) fn new(policy: AccessPolicy) -> Self {
+        Self { policy, open: FxHashMap::default(), seeded: FxHashMap::default() }
+    }
+
+    /// Sessions that are open keep what was decided for them.
+    pub(super) fn set_policy(&mut self, policy: AccessPolicy) {
+        self.policy = policy;
+    }
+
+    /// A login is about to open its session.
+    pub(super) fn opening(&mut self, decoder: &Decoder, process: ProcessKey, login: Login, now_ns: u64) {
+        self.open_login(decoder, process, login, Confidence::Certain, now_ns);
+    }
+
+    /// Its session is open. Yields the login if a person made it.
+    pub(super) fn opened(&mut self, process: ProcessKey) -> Option<Arc<Login>> {
+        let open = self.open.get_mut(&to_tick(process))?;
+        open.opened = true;
+        open.login.session.is_some().then(|| Arc::clone(&open.login))
+    }
+
+    /// Its session could not be opened.
+    pub(super) fn abandon(&mut self, process: ProcessKey) {
+        let key = to_tick(process);
+        if self.open.get(&key).is_some_and(|open| !open.opened) {
+            self.open.remove(&key);
+        }
+    }
+
+    /// Its session is over. Yields the login if a person made it. Processes that stay keep their entry.
+    pub(super) fn close(&mut self, process: ProcessKey, now_ns: u64) -> Option<Arc<Login>> {
+        let open = self.open.remove(&to_tick(process)).filter(|open| open.opened)?;
+        open.login.session.as_ref()?;
+        let duration_ns = Some(now_ns.saturating_sub(open.since_ns));
+        Some(Arc::new(Login { duration_ns, ..Login::clone(&open.login) }))
+    }
+
+    /// Where a process belongs that has just executed.
+    pub(super) fn place(&self, decoder: &Decoder, arrival: &Arrival<'_>) -> Placed {
+        let inherited = arrival.previous.and_then(placed);
+        if let Some(class) = class_of(arrival.mark.class) {
+            return self.place_login(decoder, arrival, class, inherited);
+        }
+        if arrival.crossing
+            && let Some(container) = arrival.container
+        {
+            return new_entry(container_entry(container), arrival.process);
+        }
+        // Whatever init or the kernel itself starts is an entry of its own: a service.
+        let from_init = |pid: u32| pid <= 2;
+        match (arrival.previous, inherited) {
+            (Some(previous), _) if from_init(previous.process.key.tgid) => new_entry(EntryType::Init, arrival.process),
+            (_, Some(inherited)) => inherited,
+            (_, None) if arrival.parent.is_none_or(|parent| from_init(parent.key.tgid)) => {
+                new_entry(EntryType::Init, arrival.process)
+            }
+            (_, None) => new_entry(EntryType::Unknown, arrival.process),
+        }
+    }
+
+    fn place_login(
+        &self,
+        decoder: &Decoder,
+        arrival: &Arrival<'_>,
+        class: LoginClass,
+        inherited: Option<Placed>,
+    ) -> Placed {
+        let leader = to_tick(arrival.mark.leader);
+        if let Some(inherited) = inherited.filter(|it| it.entry.leader == leader) {
+            return inherited;
+        }
+        let leader_process = if leader == arrival.process.key {
+            Arc::clone(arrival.process)
+        } else {
+            Arc::new(decoder.unknown(leader, b""))
+        };
+        let open = self.open.get(&to_tick(arrival.mark.login));
+        let entry = Entry {
+            entry_type: open.map_or_else(|| door(class), |open| open.entry_type),
+            leader,
+            source_ip: open.and_then(|open| open.login.source.ip),
+            session: open.and_then(|open| open.login.session.clone()),
+            container: None,
+        };
+        Placed { entry: Arc::new(entry), leader: leader_process }
+    }
+
+    /// Where a process belongs that was there before the agent, and the mark that the kernel side is to carry on. Parents
+    /// come before their children.
+    pub(super) fn place_seed(
+        &mut self,
+        decoder: &Decoder,
+        seed: &SeedProcess,
+        process: &Arc<Process>,
+        parent: Option<&Known>,
+        container: Option<&Arc<CgroupContainer>>,
+    ) -> (Placed, EntryMark) {
+        let parent_mark = self.seeded.get(&seed.parent).copied().unwrap_or_default();
+        let mark = seed_mark(process, parent, &parent_mark);
+        self.seeded.insert(seed.key.tgid, mark);
+        if mark.leader == process.key {
+            let login = seeded_login(seed, process);
+            self.open_login(decoder, mark.login, login, Confidence::Likely, seed.key.start_ns);
+            if let Some(open) = self.open.get_mut(&to_tick(mark.login)) {
+                open.opened = true;
+            }
+        }
+        let crossing =
+            container.is_some_and(|it| parent.is_none_or(|parent| parent.container.as_ref() != Some(&it.id)));
+        // A process in /proc runs what its parent was forked to run: the parent stands for the previous program.
+        let arrival = Arrival {
+            mark: if mark.leader.is_none() { &EntryMark::default() } else { &mark },
+            process,
+            previous: parent,
+            parent: parent.map(|known| &*known.process),
+            container,
+            crossing,
+        };
+        (self.place(decoder, &arrival), mark)
+    }
+
+    fn open_login(&mut self, decoder: &Decoder, process: ProcessKey, login: Login, confidence: Confidence, now_ns: u64) {
+        let key = to_tick(process);
+        if self.open.contains_key(&key) {
+            return;
+        }
+        if self.open.len() >= OPEN_MAX
+            && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.since_ns).map(|(key, _)| *key)
+        {
+            self.open.remove(&oldest);
+        }
+        let entry_type = login.door;
+        // Nobody sits at a cron job.
+        let session = matches!(entry_type, EntryType::Sshd | EntryType::Console).then(|| {
+            Arc::new(Session {
+                id: session_id(decoder.boot_id(), key),
+                door: entry_type,
+                user: Arc::clone(&login.user),
+                allowed: self.policy.decide(&login).is_some(),
+                confidence,
+            })
+        });
+        let login = Arc::new(Login { session, ..login });
+        self.open.insert(key, OpenLogin { login, entry_type, since_ns: now_ns, opened: false });
+    }
+}
+
+fn placed(known: &Known) -> Option<Placed> {
+    Some(Placed { entry: known.entry.clone()?, leader: known.entry_leader.clone()? })
+}
+
+fn new_entry(entry_type: EntryType, process: &Arc<Process>) -> Placed {
+    let entry = Entry { entry_type, leader: process.key, source_ip: None, session: None, container: None };
+    Placed { entry: Arc::new(entry), leader: Arc::clone(process) }
+}
+
+/// A pod's container is kubelet's, unless somebody went around it: that is told apart where execs are attributed.
+fn container_entry(container: &CgroupContainer) -> EntryType {
+    if container.pod_uid.is_some() { EntryType::Kubelet } else { EntryType::RuntimeExec }
+}
+
+/// The mark of a process found in /proc. sshd forks a process for each connection; the first other program below that
+/// leads the entry.
+fn seed_mark(process: &Process, parent: Option<&Known>, parent_mark: &EntryMark) -> EntryMark {
+    let is_sshd = |process: &Process| process.executable_name().starts_with("sshd");
+    let parent_is_sshd = parent.is_some_and(|parent| is_sshd(&parent.process));
+    match (is_sshd(process), parent_is_sshd) {
+        (true, true) if parent_mark.login.is_none() => {
+            EntryMark { login: process.key, class: LoginClass::Sshd as u32, ..EntryMark::default() }
+        }
+        (false, true) if !parent_mark.login.is_none() && parent_mark.leader.is_none() => {
+            EntryMark { leader: process.key, ..*parent_mark }
+        }
+        _ => *parent_mark,
+    }
+}
+
+fn seeded_login(seed: &SeedProcess, process: &Process) -> Login {
+    let user = process.credentials.login_user.as_ref().unwrap_or(&process.credentials.user);
+    let connection = seed.ssh_connection.as_ref();
+    Login {
+        door: EntryType::Sshd,
+        user: user.name.clone().unwrap_or_else(|| user.id.to_string().into()),
+        user_known: Some(true),
+        source: Source {
+            address: connection.map(|it| it.source_ip.to_string().into()),
+            ip: connection.map(|it| it.source_ip),
+            port: connection.map(|it| it.source_port),
+        },
+        method: None,
+        key_fingerprint: None,
+        key_type: None,
+        terminal: None,
+        service: "sshd".into(),
+        reason: None,
+        session: None,
+        duration_ns: None,
+    }
+}

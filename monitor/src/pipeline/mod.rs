@@ -1,0 +1,462 @@
+//! Record to event to alert. Synchronous, the one owner of all state: no locks, no I/O and no clock but the times handed
+//! in, so that a stream of records can be replayed and yields the same events.
+
+mod accounting;
+mod containers;
+mod entries;
+
+use std::sync::Arc;
+
+use postern_ebpf::abi::{HookCounters, HookId, LoginClass, Namespaces, ProcessKey};
+
+use self::{
+    accounting::Accounting,
+    containers::Containers,
+    entries::{Crossing, Entries},
+};
+use crate::{
+    container::cgroup::CgroupContainer,
+    detect::{AccessPolicy, alert},
+    event::{
+        AgentEvent, Body, Capabilities, Container, Counters, Enrichment, Event, HostNamespace, Lineage, Process,
+        SeccompMode, SecurityContext,
+    },
+    pod::PodUpdate,
+    process::{
+        Decoder, KernelFacts, Known, ProcessTable,
+        login::{LoginTracker, Outcome},
+        seed::SeedProcess,
+    },
+    record::{self, DecodeError, Exec},
+};
+
+/// What the node itself is, against which containers are held.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// The namespaces of the node's init.
+    pub namespaces: Namespaces,
+    /// The bounding set of the node's init: all that anything on this node can be allowed.
+    pub capabilities: Capabilities,
+}
+
+/// Whatever can change the pipeline's mind, beside records.
+#[derive(Debug)]
+pub enum Input {
+    /// The API server spoke of the node's pods.
+    Pods(PodUpdate),
+    /// The runtime was asked for a container.
+    Container {
+        /// Its id.
+        id: Arc<str>,
+        /// What it said; `None` if it does not know it or could not be asked.
+        found: Option<Container>,
+    },
+    /// The kernel side's counters.
+    Counters(Vec<(HookId, HookCounters)>),
+    /// The access policy was configured anew.
+    Policy(AccessPolicy),
+    /// The agent speaks of itself.
+    Agent(AgentEvent),
+}
+
+/// The whole state behind the stream.
+pub struct Pipeline {
+    host: Host,
+    decoder: Decoder,
+    processes: ProcessTable,
+    logins: LoginTracker,
+    entries: Entries,
+    containers: Containers,
+    accounting: Accounting,
+    next_sequence: u64,
+    out: Vec<Event>,
+}
+
+impl Pipeline {
+    /// An empty pipeline.
+    pub fn new(host: Host, decoder: Decoder, policy: AccessPolicy) -> Self {
+        Self {
+            host,
+            decoder,
+            processes: ProcessTable::default(),
+            logins: LoginTracker::default(),
+            entries: Entries::new(policy),
+            containers: Containers::default(),
+            accounting: Accounting::default(),
+            next_sequence: 0,
+            out: Vec::new(),
+        }
+    }
+
+    /// Events that are ready to go, in the order of their sequence numbers.
+    pub fn take_events(&mut self) -> std::vec::Drain<'_, Event> {
+        self.out.drain(..)
+    }
+
+    /// Containers that the runtime is to be asked for.
+    pub fn take_requests(&mut self) -> Vec<Arc<CgroupContainer>> {
+        self.containers.take_requests()
+    }
+
+    /// Processes that were there before the agent. Returns the lineage that the kernel side is to carry on.
+    pub fn seed(&mut self, processes: &[SeedProcess], now_ns: u64) -> Vec<(ProcessKey, postern_ebpf::abi::EntryMark)> {
+        let mut marks = Vec::with_capacity(processes.len());
+        // A parent has started before its child, and in one tick has the lower pid unless pids have just wrapped round.
+        let mut order: Vec<&SeedProcess> = processes.iter().collect();
+        order.sort_by_key(|process| (process.key.start_ns, process.key.tgid));
+        for seed in order {
+            let (process, facts) = self.decoder.seeded(seed);
+            let process = Arc::new(process);
+            let cgroup = self.containers.of_seed(&seed.cgroup);
+            let container = cgroup.filter(|_| facts.namespaces.mnt != self.host.namespaces.mnt);
+            let parent = self.processes.by_pid(seed.parent).cloned();
+            if let Some(container) = &container {
+                self.containers.enter(container, process.key, facts.inner_pid, now_ns);
+                self.containers.note_privileged(&container.id, self.security_context(&facts).privileged);
+            }
+            let (placed, mark) =
+                self.entries.place_seed(&self.decoder, seed, &process, parent.as_ref(), container.as_ref());
+            marks.push((process.key, mark));
+            self.processes.insert(Known {
+                process,
+                facts,
+                entry: Some(placed.entry),
+                entry_leader: Some(placed.leader),
+                container: container.map(|container| container.id.clone()),
+            });
+        }
+        marks
+    }
+
+    /// One record's bytes.
+    pub fn record(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+        let record = record::decode(bytes).inspect_err(|_| self.accounting.malformed())?;
+        self.accounting.received(&record.header);
+        let now_ns = record.header.time_ns;
+        match record.body {
+            record::Body::Exec(exec) => self.exec(&exec, now_ns),
+            record::Body::Exit(exit) => self.exit(exit.process, exit.status, now_ns),
+            record::Body::Login(login) => {
+                if let Some(outcome) = self.logins.call(&login, now_ns) {
+                    self.login(outcome, now_ns);
+                }
+            }
+            record::Body::Log(log) => {
+                if let Some(outcome) = self.logins.log(&log, now_ns) {
+                    self.login(outcome, now_ns);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Anything else.
+    pub fn input(&mut self, input: Input, now_ns: u64) {
+        match input {
+            Input::Pods(update) => {
+                self.containers.pods(&update, now_ns);
+                if let Some(message) = announcement(&update) {
+                    self.agent(AgentEvent::Changed { message }, now_ns);
+                }
+                self.release(now_ns);
+            }
+            Input::Container { id, found } => {
+                self.containers.answered(&id, found);
+                self.release(now_ns);
+            }
+            Input::Counters(counters) => {
+                for event in self.accounting.counted(counters) {
+                    self.agent(event, now_ns);
+                }
+            }
+            Input::Policy(policy) => self.entries.set_policy(policy),
+            Input::Agent(event) => self.agent(event, now_ns),
+        }
+    }
+
+    /// Time has gone by.
+    pub fn tick(&mut self, now_ns: u64) {
+        for outcome in self.logins.overdue(now_ns) {
+            self.login(outcome, now_ns);
+        }
+        self.processes.expire(now_ns);
+        self.release(now_ns);
+    }
+
+    /// Lets everything go that waits for anything: the agent stops.
+    pub fn finish(&mut self) {
+        self.release(u64::MAX);
+    }
+
+    /// Whether an event waits, so that `tick` is needed soon.
+    pub fn is_waiting(&self) -> bool {
+        self.containers.is_waiting()
+    }
+
+    /// Each hook's figures.
+    pub fn counters(&self) -> Vec<Counters> {
+        self.accounting.counters()
+    }
+
+    /// Records that never came, by the holes in the sequence.
+    pub fn holes(&self) -> u64 {
+        self.accounting.holes()
+    }
+
+    /// How many processes and pods are known.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.processes.len(), self.containers.pod_count())
+    }
+
+    fn exec(&mut self, exec: &Exec<'_>, now_ns: u64) {
+        let (process, facts) = self.decoder.exec(exec);
+        let process = Arc::new(process);
+        let body = exec.body;
+        let cgroup = self.containers.of_cgroup(body.cgroup_id, || {
+            let mut path = Vec::new();
+            exec.cgroup.write(&mut path);
+            path
+        });
+        // The runtime's own processes are in the container's cgroup before they enter its namespaces.
+        let container = cgroup.filter(|_| facts.namespaces.mnt != self.host.namespaces.mnt);
+        let previous = self.processes.get(body.previous).cloned();
+        let crossing = self.crossing(container.as_ref(), previous.as_ref(), &process, &facts, now_ns);
+        let parent = self.parent(exec);
+        let placed = self.entries.place(&self.decoder, &entries::Arrival {
+            mark: &body.entry,
+            process: &process,
+            previous: previous.as_ref(),
+            parent: parent.as_deref(),
+            container: container.as_ref(),
+            crossing: crossing.is_some(),
+        });
+        let lineage = Lineage {
+            group_leader: self.leader(body.group_leader, &process),
+            session_leader: self.leader(body.session_leader, &process),
+            parent,
+            entry_leader: Some(Arc::clone(&placed.leader)),
+            entry: Some(Arc::clone(&placed.entry)),
+            process: Arc::clone(&process),
+        };
+        self.processes.insert(Known {
+            process,
+            facts,
+            entry: Some(placed.entry),
+            entry_leader: Some(placed.leader),
+            container: container.as_ref().map(|container| container.id.clone()),
+        });
+        self.tell(Body::Exec, Some(lineage.clone()), container.as_ref(), now_ns);
+        if let Some(crossing) = crossing {
+            let mut context = self.security_context(&facts);
+            if let Some(container) = &container {
+                // Whoever enters a privileged container is in one, whatever he was left with.
+                context.privileged = self.containers.note_privileged(&container.id, context.privileged);
+            }
+            let body = match crossing {
+                Crossing::Started => Body::ContainerStarted(context),
+                Crossing::Entered => Body::ContainerEntered(context),
+            };
+            self.tell(body, Some(lineage), container.as_ref(), now_ns);
+        }
+    }
+
+    /// A process is in a container, and the program it ran before was not.
+    fn crossing(
+        &mut self,
+        container: Option<&Arc<CgroupContainer>>,
+        previous: Option<&Known>,
+        process: &Process,
+        facts: &KernelFacts,
+        now_ns: u64,
+    ) -> Option<Crossing> {
+        let container = container?;
+        if previous.and_then(|known| known.container.as_ref()) == Some(&container.id) {
+            return None;
+        }
+        let first = self.containers.enter(container, process.key, facts.inner_pid, now_ns);
+        Some(if first { Crossing::Started } else { Crossing::Entered })
+    }
+
+    fn parent(&self, exec: &Exec<'_>) -> Option<Arc<Process>> {
+        let body = exec.body;
+        if body.parent.is_none() {
+            return None;
+        }
+        if let Some(known) = self.processes.get(body.parent) {
+            return Some(Arc::clone(&known.process));
+        }
+        Some(Arc::new(match self.processes.get(body.parent_image) {
+            Some(image) => self.decoder.forked(&image.process, body.parent, &body.parent_comm),
+            None => self.decoder.unknown(body.parent, &body.parent_comm),
+        }))
+    }
+
+    fn leader(&self, key: ProcessKey, process: &Arc<Process>) -> Option<Arc<Process>> {
+        if key.is_none() {
+            return None;
+        }
+        if key.tgid == process.key.tgid {
+            return Some(Arc::clone(process));
+        }
+        // A leader that has gone has no start time any more.
+        let known = if key.start_ns == 0 { self.processes.by_pid(key.tgid) } else { self.processes.get(key) };
+        known
+            .map(|known| Arc::clone(&known.process))
+            .or_else(|| (key.start_ns != 0).then(|| Arc::new(self.decoder.unknown(key, b""))))
+    }
+
+    fn exit(&mut self, key: ProcessKey, status: u32, now_ns: u64) {
+        if let Some(known) = self.processes.get(key).cloned() {
+            let signal = status & 0x7f;
+            let exit_code = if signal == 0 { (status >> 8) & 0xff } else { 128 + signal };
+            let container = known.container.as_ref().and_then(|id| self.containers.reference(id));
+            if let Some(container) = &container {
+                self.containers.leave(&container.id, known.process.key);
+            }
+            let lineage = Lineage {
+                process: known.process,
+                parent: None,
+                group_leader: None,
+                session_leader: None,
+                entry_leader: known.entry_leader,
+                entry: known.entry,
+            };
+            self.tell(Body::End { exit_code: exit_code as i32 }, Some(lineage), container.as_ref(), now_ns);
+            self.processes.end(key, now_ns);
+        }
+        if let Some(outcome) = self.logins.end(key) {
+            self.login(outcome, now_ns);
+        } else if let Some(login) = self.entries.close(key, now_ns) {
+            self.session_event(Body::SessionClosed(login), key, Enrichment::Complete, now_ns);
+        }
+    }
+
+    fn login(&mut self, outcome: Outcome, now_ns: u64) {
+        match outcome {
+            Outcome::Opening { process, login } => self.entries.opening(&self.decoder, process, login, now_ns),
+            Outcome::Opened { process } => {
+                if let Some(login) = self.entries.opened(process) {
+                    // What the login program says of a login comes before its session, or not at all.
+                    let enrichment =
+                        if login.method.is_some() { Enrichment::Complete } else { Enrichment::Partial };
+                    self.session_event(Body::SessionOpened(login), process, enrichment, now_ns);
+                }
+            }
+            Outcome::Failed { process, login, partial } => {
+                let enrichment = if partial { Enrichment::Partial } else { Enrichment::Complete };
+                self.entries.abandon(process);
+                self.session_event(Body::LoginFailed(Arc::new(login)), process, enrichment, now_ns);
+            }
+            Outcome::Closed { process } => {
+                if let Some(login) = self.entries.close(process, now_ns) {
+                    self.session_event(Body::SessionClosed(login), process, Enrichment::Complete, now_ns);
+                }
+            }
+        }
+    }
+
+    fn session_event(&mut self, body: Body, process: ProcessKey, enrichment: Enrichment, now_ns: u64) {
+        let lineage = self.processes.get(process).map(|known| Lineage {
+            process: Arc::clone(&known.process),
+            parent: None,
+            group_leader: None,
+            session_leader: None,
+            entry_leader: known.entry_leader.clone(),
+            entry: known.entry.clone(),
+        });
+        let event = self.event(body, lineage, now_ns);
+        self.send(Event { enrichment, ..event });
+    }
+
+    fn agent(&mut self, event: AgentEvent, now_ns: u64) {
+        let event = self.event(Body::Agent(event), None, now_ns);
+        self.send(event);
+    }
+
+    fn tell(&mut self, body: Body, lineage: Option<Lineage>, container: Option<&Arc<CgroupContainer>>, now_ns: u64) {
+        let event = self.event(body, lineage, now_ns);
+        if let Some(event) = self.containers.complete(event, container, now_ns) {
+            self.send(event);
+        }
+    }
+
+    fn release(&mut self, now_ns: u64) {
+        if self.containers.is_waiting() {
+            for event in self.containers.released(now_ns) {
+                self.send(event);
+            }
+        }
+    }
+
+    fn event(&self, body: Body, lineage: Option<Lineage>, now_ns: u64) -> Event {
+        Event {
+            sequence: 0,
+            time: self.decoder.time(now_ns),
+            body,
+            lineage,
+            container: None,
+            enrichment: Enrichment::Complete,
+            alert: None,
+        }
+    }
+
+    /// Numbers an event, and the alert that it gives rise to.
+    fn send(&mut self, event: Event) {
+        let event = Event { sequence: self.next_sequence, ..event };
+        self.next_sequence += 1;
+        let alert = alert(&event).map(|alert| Event {
+            sequence: self.next_sequence,
+            alert: Some(Arc::new(alert)),
+            ..event.clone()
+        });
+        self.out.push(event);
+        if let Some(alert) = alert {
+            self.next_sequence += 1;
+            self.out.push(alert);
+        }
+    }
+
+    fn security_context(&self, facts: &KernelFacts) -> SecurityContext {
+        let (own, host) = (facts.namespaces, self.host.namespaces);
+        let bounding = Capabilities(facts.bounding);
+        let seccomp = match facts.seccomp_mode {
+            0 => SeccompMode::Disabled,
+            1 => SeccompMode::Strict,
+            2 => SeccompMode::Filter,
+            _ => SeccompMode::Unknown,
+        };
+        let shared = [
+            (HostNamespace::Pid, own.pid, host.pid),
+            (HostNamespace::Network, own.net, host.net),
+            (HostNamespace::Ipc, own.ipc, host.ipc),
+            (HostNamespace::Uts, own.uts, host.uts),
+            (HostNamespace::Mount, own.mnt, host.mnt),
+            (HostNamespace::Cgroup, own.cgroup, host.cgroup),
+        ];
+        SecurityContext {
+            privileged: bounding.contains(self.host.capabilities) && seccomp == SeccompMode::Disabled,
+            effective: Capabilities(facts.effective),
+            bounding,
+            host_namespaces: shared.into_iter().filter(|(_, own, host)| own == host && *own != 0).map(|it| it.0).collect(),
+            seccomp,
+            no_new_privileges: facts.no_new_privileges,
+            user_id: facts.user_id,
+        }
+    }
+}
+
+/// The class of a login mark.
+fn class_of(mark: u32) -> Option<LoginClass> {
+    use LoginClass::{At, Console, Cron, Sshd};
+    [Sshd, Console, Cron, At].into_iter().find(|&class| class as u32 == mark)
+}
+
+/// What users are told when the API server comes or goes.
+fn announcement(update: &PodUpdate) -> Option<Arc<str>> {
+    match update {
+        PodUpdate::Standalone { reason } => Some(format!("no Kubernetes API server: {reason}").into()),
+        PodUpdate::Unreachable { reason } => Some(format!("the Kubernetes API server cannot be used: {reason}").into()),
+        PodUpdate::Reachable => Some("the Kubernetes API server can be used again".into()),
+        PodUpdate::Listed(_) | PodUpdate::Applied(_) | PodUpdate::Deleted(_) => None,
+    }
+}

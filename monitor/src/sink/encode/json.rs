@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::escape;
+use super::{escape, timestamp};
 
 /// An object that is being written: its fields, without the braces.
 pub(super) struct Object<'a> {
@@ -101,7 +101,7 @@ impl<'a> Object<'a> {
     pub(super) fn time(&mut self, key: &'static str, value: Timestamp) {
         self.key(key);
         self.out.push('"');
-        timestamp(self.out, value);
+        timestamp::write(self.out, value);
         self.out.push('"');
     }
 
@@ -144,6 +144,12 @@ impl<'a> Object<'a> {
             before = ',';
         }
         self.out.push(']');
+    }
+
+    /// Adds a value that was encoded before.
+    pub(super) fn encoded(&mut self, key: &'static str, value: &str) {
+        self.key(key);
+        self.out.push_str(value);
     }
 
     /// Adds an object, unless `fill` adds nothing to it.
@@ -219,7 +225,7 @@ fn string(out: &mut String, text: &str) {
 }
 
 fn escape_into(out: &mut String, text: &str) {
-    escape::split(text, out, |out, run| out.push_str(run), special);
+    escape::split(text, out, String::push_str, special);
 }
 
 fn special(out: &mut String, c: char) {
@@ -247,11 +253,8 @@ fn decimal(out: &mut String, mut value: u64) {
             break;
         }
     }
-    out.extend(digits[at..].iter().map(|digit| char::from(*digit)));
-}
-
-fn timestamp(out: &mut String, value: Timestamp) {
-    let _ = write!(out, "{value:.9}");
+    // Digits are UTF-8.
+    out.push_str(str::from_utf8(&digits[at..]).unwrap_or_default());
 }
 
 #[cfg(test)]

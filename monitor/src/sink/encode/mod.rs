@@ -11,6 +11,7 @@ mod json;
 mod pretty;
 pub mod schema;
 mod sentence;
+mod timestamp;
 
 #[cfg(test)]
 mod samples;

@@ -187,7 +187,11 @@ fn bare_lineage() -> Lineage {
 /// Everything that can be odd about a process, and a parent with very long arguments.
 fn odd_lineage() -> Lineage {
     let long = "x".repeat(3_000);
-    let parent = process(4300, "/usr/bin/xargs", &["xargs", &long, &long]);
+    let mut parent = process(4300, "/usr/bin/xargs", &["xargs", &long, &long]);
+    parent.inner_pid = Some(11);
+    let mut leader = process(4290, "/bin/sh", &["sh"]);
+    leader.inner_pid = Some(10);
+    let leader = Some(Arc::new(leader));
     let mut odd = process(4301, "/memfd:a b (deleted)", &["", "a\x1b[31mred\u{202e}", "it's", "--password=[redacted]"]);
     odd.inner_pid = Some(12);
     odd.args_cut = true;
@@ -198,7 +202,14 @@ fn odd_lineage() -> Lineage {
     odd.executable.script = Some("/proc/self/fd/3".into());
     odd.executable.in_memory = Some(InMemory::Script);
     odd.credentials.effective = Capabilities(1 << 21);
-    Lineage { process: Arc::new(odd), parent: Some(Arc::new(parent)), ..ssh_lineage() }
+    Lineage {
+        process: Arc::new(odd),
+        parent: Some(Arc::new(parent)),
+        group_leader: leader.clone(),
+        session_leader: leader.clone(),
+        entry_leader: leader,
+        ..ssh_lineage()
+    }
 }
 
 /// A login as sshd tells it.

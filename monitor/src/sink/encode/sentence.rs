@@ -1,6 +1,9 @@
 //! One plain sentence about an event, for the ECS field `message` and for the terminal.
 
-use std::fmt::{self, Display, Formatter};
+use std::{
+    fmt::{self, Display, Formatter},
+    sync::Arc,
+};
 
 use super::escape::Foreign;
 use crate::event::{AgentEvent, Body, Container, Counters, Event, Login, Loss, LossCause, SecurityContext, Source};
@@ -104,7 +107,7 @@ fn about_agent(agent: &AgentEvent, f: &mut Formatter<'_>) -> fmt::Result {
     match agent {
         AgentEvent::Started { sensors, missing } => {
             write!(f, "Postern watches, {} sensors armed", sensors.len())?;
-            if missing.is_empty() { Ok(()) } else { write!(f, ", {} things missing", missing.len()) }
+            if missing.is_empty() { Ok(()) } else { write!(f, "; missing from the output: {}", Listed(missing)) }
         }
         AgentEvent::Stopped { reason, counters } => {
             write!(f, "Postern stops watching: {}; ", Foreign(reason))?;
@@ -137,6 +140,19 @@ fn lost(loss: &Loss, f: &mut Formatter<'_>) -> fmt::Result {
         LossCause::Ring => f.write_str("the kernel's ring had no room"),
         LossCause::Malformed => f.write_str("the record could not be decoded"),
         LossCause::Sink { name, reason } => write!(f, "sink {} had no room: {}", Foreign(name), Foreign(reason)),
+    }
+}
+
+/// Texts with commas between them.
+struct Listed<'a>(&'a [Arc<str>]);
+
+impl Display for Listed<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (position, text) in self.0.iter().enumerate() {
+            let before = if position > 0 { ", " } else { "" };
+            write!(f, "{before}{}", Foreign(text))?;
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
+use super::capabilities::Sets;
 use crate::{
     event::{Body, Container, Event, HostNamespace, Pod, SecurityContext},
     sink::encode::json::Object,
@@ -44,10 +45,10 @@ pub(super) fn fields(event: &Event, cluster: &str, top: &mut Object<'_>) {
 }
 
 /// `postern.container`.
-pub(super) fn own(context: &SecurityContext, fields: &mut Object<'_>) {
+pub(super) fn own(context: &SecurityContext, sets: &mut Sets, fields: &mut Object<'_>) {
     fields.object("capabilities", |fields| {
-        fields.texts("effective", context.effective.names());
-        fields.texts("bounding", context.bounding.names());
+        sets.write("effective", context.effective, fields);
+        sets.write("bounding", context.bounding, fields);
     });
     fields.texts("host_namespaces", context.host_namespaces.iter().copied().map(HostNamespace::as_str));
     fields.text("seccomp", context.seccomp.as_str());

@@ -1,7 +1,7 @@
 //! `source.*` and `postern.login.*`: who came in, how, from where.
 
 use crate::{
-    event::{Login, Source},
+    event::{Login, LoginMethod, Source},
     sink::encode::json::Object,
 };
 
@@ -17,7 +17,7 @@ pub(super) fn source(source: &Source, fields: &mut Object<'_>) {
 /// `postern.login`.
 pub(super) fn own(login: &Login, fields: &mut Object<'_>) {
     fields.text("door", login.door.as_str());
-    fields.maybe_text("method", login.method.as_ref().map(|method| method.as_str()));
+    fields.maybe_text("method", login.method.as_ref().map(LoginMethod::as_str));
     fields.object("key", |key| {
         key.maybe_text("fingerprint", login.key_fingerprint.as_deref());
         key.maybe_text("type", login.key_type.as_deref());

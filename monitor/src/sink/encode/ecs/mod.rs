@@ -2,11 +2,14 @@
 //! the caller's buffer; what is the same for a whole run is encoded once.
 
 mod agent;
+mod capabilities;
 mod container;
 mod login;
 mod process;
 
 use std::{fmt::Write, sync::Arc};
+
+use capabilities::Sets;
 
 use super::{fields::ECS_VERSION, json::Object, sentence};
 use crate::event::{Alert, Body, Event, Login, Node, Session};
@@ -19,6 +22,7 @@ pub struct Encoder {
     constant: String,
     /// The fields of `orchestrator` that are the same on every event; empty outside a known cluster.
     cluster: String,
+    sets: Sets,
 }
 
 impl Encoder {
@@ -32,7 +36,7 @@ impl Encoder {
             fields.text("type", "kubernetes");
             fields.object("cluster", |cluster| cluster.text("name", name));
         }
-        Self { node, constant, cluster }
+        Self { node, constant, cluster, sets: Sets::default() }
     }
 
     /// Appends `event` to `out`: one JSON object on one line, without a newline behind it. Fields are those of
@@ -43,14 +47,14 @@ impl Encoder {
         out.push('}');
     }
 
-    fn fields(&self, event: &Event, top: &mut Object<'_>) {
+    fn fields(&mut self, event: &Event, top: &mut Object<'_>) {
         top.time("@timestamp", event.time);
         top.object("event", |fields| self.event(event, fields));
         if let Some(sentence) = sentence::of(event) {
             top.display("message", sentence);
         }
         if let Some(lineage) = &event.lineage {
-            top.object("process", |fields| process::lineage(event, lineage, fields));
+            top.object("process", |fields| process::lineage(event, lineage, &mut self.sets, fields));
         }
         top.object("user", |fields| user(event, fields));
         if let Some(login) = login_of(event) {
@@ -97,7 +101,7 @@ impl Encoder {
         let _ = write!(out, "{}-{sequence}", self.node.run_id);
     }
 
-    fn own(&self, event: &Event, fields: &mut Object<'_>) {
+    fn own(&mut self, event: &Event, fields: &mut Object<'_>) {
         fields.text("enrichment", event.enrichment.as_str());
         if let Some(session) = session_of(event) {
             fields.object("session", |fields| {
@@ -116,7 +120,7 @@ impl Encoder {
                 fields.object("login", |fields| login::own(login, fields));
             }
             Body::ContainerStarted(context) | Body::ContainerEntered(context) => {
-                fields.object("container", |fields| container::own(context, fields));
+                fields.object("container", |fields| container::own(context, &mut self.sets, fields));
             }
             Body::Agent(agent) => agent::own(agent, fields),
             Body::Exec | Body::End { .. } => {}

@@ -1,7 +1,8 @@
 //! `process.*`: a process, its parent and its leaders. Kibana's Session View draws its tree from these fields.
 
+use super::capabilities::Sets;
 use crate::{
-    event::{Argument, Body, Entry, Event, Executable, Lineage, Process, Terminal, User},
+    event::{Argument, Body, Entry, Event, Executable, InMemory, Lineage, Process, Terminal, User},
     sink::encode::{
         command_line::{self, Quoting},
         json::Object,
@@ -13,15 +14,15 @@ use crate::{
 const RELATIVE_ARGS_BYTES: usize = 4096;
 
 /// `process`, whole.
-pub(super) fn lineage(event: &Event, lineage: &Lineage, fields: &mut Object<'_>) {
+pub(super) fn lineage(event: &Event, lineage: &Lineage, sets: &mut Sets, fields: &mut Object<'_>) {
     let process = &*lineage.process;
     common(process, &process.args, fields);
     command_line(&process.args, fields);
     fields.object("thread", |thread| {
         thread.text("name", &process.name);
         thread.object("capabilities", |capabilities| {
-            capabilities.texts("effective", process.credentials.effective.names());
-            capabilities.texts("permitted", process.credentials.permitted.names());
+            sets.write("effective", process.credentials.effective, capabilities);
+            sets.write("permitted", process.credentials.permitted, capabilities);
         });
     });
     if let Body::End { exit_code } = event.body {
@@ -66,7 +67,7 @@ pub(super) fn own(lineage: &Lineage, fields: &mut Object<'_>) {
     fields.flag("path_cut", *path_cut);
     fields.flag("deleted", *deleted);
     fields.flag("seeded", process.seeded);
-    fields.maybe_text("in_memory", in_memory.map(|how| how.as_str()));
+    fields.maybe_text("in_memory", in_memory.map(InMemory::as_str));
     fields.maybe_text("script", script.as_deref());
     if *inode != 0 {
         fields.identifier("inode", *inode);

@@ -198,17 +198,18 @@ fn related(event: &Event, top: &mut Object<'_>) {
         credentials.and_then(|who| who.real_user.name.as_deref()),
         credentials.and_then(|who| who.login_user.as_ref()?.name.as_deref()),
     ];
-    let addresses = [login.and_then(|login| login.source.ip), entry.and_then(|entry| entry.source_ip)];
+    let addresses = [login.and_then(|login| login.source.ip), entry.and_then(|entry| entry.source_ip)]
+        .map(|ip| Some(ip?.to_canonical()));
     top.object("related", |related| {
-        let set = |at: usize| users[at].filter(|name| !name.is_empty());
-        related.texts("user", (0..users.len()).filter_map(|at| set(at).filter(|_| !users[..at].contains(&users[at]))));
-        related.displays(
-            "ip",
-            (0..addresses.len())
-                .filter(|at| !addresses[..*at].contains(&addresses[*at]))
-                .filter_map(|at| addresses[at].map(|ip| ip.to_canonical())),
-        );
+        related.texts("user", distinct(&users).filter(|name| !name.is_empty()));
+        related.displays("ip", distinct(&addresses));
     });
+}
+
+/// What is set, each value once. Quadratic, and meant for a handful.
+fn distinct<T: Copy + PartialEq>(values: &[Option<T>]) -> impl Iterator<Item = T> {
+    let first = |(position, value): &(usize, &Option<T>)| !values[..*position].contains(value);
+    values.iter().enumerate().filter(first).filter_map(|(_, value)| *value)
 }
 
 fn alert(alert: &Alert, top: &mut Object<'_>) {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    event::Argument,
+    event::{Argument, EntryType},
     sink::encode::{check_line, escape, fields, fields::Kind, samples},
 };
 
@@ -177,5 +177,24 @@ fn the_closed_lists_hold_what_the_model_can_say() {
     for event in samples::all() {
         assert!(values("event.action").contains(&event.categorization().action));
         assert!(values("event.kind").contains(&event.kind().as_str()));
+    }
+    for door in [
+        EntryType::Init,
+        EntryType::Sshd,
+        EntryType::Console,
+        EntryType::Terminal,
+        EntryType::Kubelet,
+        EntryType::KubectlExec,
+        EntryType::KubectlDebug,
+        EntryType::DebugNode,
+        EntryType::Probe,
+        EntryType::RuntimeExec,
+        EntryType::Ssm,
+        EntryType::Cron,
+        EntryType::At,
+        EntryType::ContainerEscape,
+        EntryType::Unknown,
+    ] {
+        assert!(values("process.entry_leader.entry_meta.type").contains(&door.as_str()));
     }
 }

@@ -15,6 +15,7 @@ pub(super) const GREEN: &str = "32";
 pub(super) const YELLOW: &str = "33";
 pub(super) const BLUE: &str = "34";
 pub(super) const MAGENTA: &str = "35";
+pub(super) const CYAN: &str = "36";
 pub(super) const BOLD: &str = "1";
 pub(super) const BOLD_RED: &str = "1;31";
 pub(super) const BOLD_YELLOW: &str = "1;33";

@@ -5,7 +5,7 @@ mod line;
 mod what;
 
 use jiff::tz::TimeZone;
-use line::{BLUE, BOLD_RED, DIM, GREEN, Line, MAGENTA, RED, RED_BAR, YELLOW, YELLOW_BAR};
+use line::{BLUE, BOLD_RED, CYAN, DIM, GREEN, Line, MAGENTA, RED, RED_BAR, YELLOW, YELLOW_BAR};
 
 use super::ecs::session_of;
 use crate::event::{AgentEvent, Body, Container, Enrichment, EntryType, Event, Lineage, Login, Session, Severity};
@@ -14,7 +14,7 @@ use crate::event::{AgentEvent, Body, Container, Enrichment, EntryType, Event, Li
 const ACTION: usize = 9;
 const PID: usize = 7;
 const WHO: usize = 22;
-const WHERE: usize = 24;
+const WHERE: usize = 14;
 
 /// Appends `event` to `out` as one line without a newline behind it. `colour` adds ANSI escapes of our own; none of
 /// foreign origin gets through. The time is UTC.
@@ -34,12 +34,14 @@ pub fn pretty(event: &Event, out: &mut String, colour: bool) {
         line.cell(BLUE, WHO, |line| line.put("postern"));
         line.cell("", WHERE, |_| {});
     } else {
-        line.cell("", WHO, |line| who(event, line));
+        line.cell(stance(event), WHO, |line| who(event, line));
         line.cell(DIM, WHERE, |line| place(event.container.as_deref(), line));
     }
     what::write(event, &mut line);
-    if event.enrichment != Enrichment::Complete {
-        line.styled(DIM, |line| line.put(format_args!("  [{} enrichment]", event.enrichment.as_str())));
+    match event.enrichment {
+        Enrichment::Complete => {}
+        Enrichment::Partial => line.styled(DIM, |line| line.put("  [not all is known]")),
+        Enrichment::None => line.styled(DIM, |line| line.put("  [container unknown]")),
     }
     // Columns pad to the right; a line does not end in blanks.
     let end = line.out.trim_end_matches(' ').len();
@@ -82,6 +84,15 @@ fn action(event: &Event) -> (Label, &'static str) {
         Body::Agent(_) => ("agent", BLUE),
     };
     (Label::Word(word), style)
+}
+
+/// The colour of who: people stand out from services, and those whom the policy does not cover from the others.
+fn stance(event: &Event) -> &'static str {
+    match session_of(event) {
+        Some(session) if session.allowed => CYAN,
+        Some(_) => YELLOW,
+        None => "",
+    }
 }
 
 /// Who: the person who came in and, if another, the user they act as; else the process's user.
@@ -154,7 +165,7 @@ mod tests {
     fn a_command_under_a_session_names_the_person() {
         assert_eq!(
             plain(&samples::exec()),
-            "16:00:20.124 exec         4251 ops@192.0.2.7 as root  host                     find /etc -name '*.key files'"
+            "16:00:20.124 exec         4251 ops@192.0.2.7 as root  host           find /etc -name '*.key files'"
         );
     }
 

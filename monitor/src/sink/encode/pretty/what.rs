@@ -1,6 +1,8 @@
 //! The end of a line: what happened, beyond the columns before it.
 
-use super::line::{BOLD, BOLD_RED, BOLD_YELLOW, DIM, Line, RED, TEXT_LIMIT};
+use std::sync::Arc;
+
+use super::line::{BOLD, BOLD_RED, BOLD_YELLOW, DIM, Line, RED, TEXT_LIMIT, YELLOW};
 use crate::{
     event::{AgentEvent, Body, Container, Event, InMemory, Login, Process, SecurityContext, Severity},
     sink::encode::{
@@ -43,12 +45,10 @@ pub(super) fn write(event: &Event, line: &mut Line<'_>) {
             }
         }
         (Body::LoginFailed(login), _) => failed(login, line),
+        (Body::Agent(AgentEvent::Started { sensors, missing }), _) => coverage(sensors, missing, line),
         _ => {
             if let Some(sentence) = sentence::of(event) {
                 line.limited(TEXT_LIMIT, |line| line.put(sentence));
-            }
-            if let Body::Agent(agent) = &event.body {
-                details(agent, line);
             }
         }
     }
@@ -155,13 +155,14 @@ fn powers(container: Option<&Container>, context: &SecurityContext, line: &mut L
     });
 }
 
-/// What a sentence about the agent leaves out.
-fn details(agent: &AgentEvent, line: &mut Line<'_>) {
-    let AgentEvent::Started { sensors, .. } = agent else { return };
-    line.styled(DIM, |line| {
-        for (position, sensor) in sensors.iter().enumerate() {
-            line.put(if position == 0 { " - " } else { ", " });
-            line.put(sensor);
-        }
-    });
+/// What the agent sees from now on, and what not.
+fn coverage(sensors: &[Arc<str>], missing: &[Arc<str>], line: &mut Line<'_>) {
+    line.put("watching");
+    for (position, sensor) in sensors.iter().enumerate() {
+        line.put(if position == 0 { " - " } else { ", " });
+        line.put(sensor);
+    }
+    for missing in missing {
+        line.styled(YELLOW, |line| line.put(format_args!("  [missing: {missing}]")));
+    }
 }

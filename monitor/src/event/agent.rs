@@ -92,7 +92,7 @@ impl AgentEvent {
             Self::Started { .. } => ("agent-started", &["start"]),
             Self::Stopped { .. } => ("agent-stopped", &["end"]),
             Self::Counted(_) => ("agent-counted", &["info"]),
-            Self::Lost(_) => ("events-lost", &["error"]),
+            Self::Lost(_) => ("events-lost", &["info"]),
             Self::Changed { .. } => ("agent-changed", &["change"]),
         };
         Categorization { action, category: &["host"], types, outcome: None }

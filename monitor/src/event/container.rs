@@ -72,7 +72,7 @@ pub struct SecurityContext {
     pub host_namespaces: Vec<HostNamespace>,
     /// Its seccomp mode.
     pub seccomp: SeccompMode,
-    /// Whether it can gain privileges by an exec.
+    /// Whether no exec can give it privileges that it lacks (`PR_SET_NO_NEW_PRIVS`).
     pub no_new_privileges: bool,
     /// Effective user id, in the initial user namespace.
     pub user_id: u32,

@@ -72,6 +72,16 @@ pub enum InMemory {
     Script,
 }
 
+impl InMemory {
+    /// As `postern.process.in_memory` spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Program => "program",
+            Self::Script => "script",
+        }
+    }
+}
+
 /// A user or group id with its name in the node's own /etc/passwd, where it has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct User {

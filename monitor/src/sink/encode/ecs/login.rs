@@ -1,0 +1,30 @@
+//! `source.*` and `postern.login.*`: who came in, how, from where.
+
+use crate::{
+    event::{Login, LoginMethod, Source},
+    sink::encode::json::Object,
+};
+
+/// `source`.
+pub(super) fn source(source: &Source, fields: &mut Object<'_>) {
+    fields.maybe_text("address", source.address.as_deref());
+    fields.ip("ip", source.ip);
+    if let Some(port) = source.port {
+        fields.number("port", u64::from(port));
+    }
+}
+
+/// `postern.login`.
+pub(super) fn own(login: &Login, fields: &mut Object<'_>) {
+    fields.text("door", login.door.as_str());
+    fields.maybe_text("method", login.method.as_ref().map(LoginMethod::as_str));
+    fields.object("key", |key| {
+        key.maybe_text("fingerprint", login.key_fingerprint.as_deref());
+        key.maybe_text("type", login.key_type.as_deref());
+    });
+    fields.maybe_text("terminal", login.terminal.as_deref());
+    fields.text("service", &login.service);
+    if let Some(known) = login.user_known {
+        fields.boolean("user_known", known);
+    }
+}

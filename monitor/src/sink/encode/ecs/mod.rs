@@ -1,0 +1,250 @@
+//! Events as JSON in the Elastic Common Schema. On the way of every event, so it writes straight from the event into
+//! the caller's buffer; what is the same for a whole run is encoded once.
+
+mod agent;
+mod capabilities;
+mod container;
+mod login;
+mod process;
+
+use std::{fmt::Write, sync::Arc};
+
+use capabilities::Sets;
+
+use super::{fields::ECS_VERSION, json::Object, sentence};
+use crate::event::{Alert, Body, Event, Login, Node, Session};
+
+/// Encodes the events of one run.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    node: Arc<Node>,
+    /// `ecs`, `host` and `agent`, the same on every event.
+    constant: String,
+    /// The fields of `orchestrator` that are the same on every event; empty outside a known cluster.
+    cluster: String,
+    sets: Sets,
+}
+
+impl Encoder {
+    /// Prepares what every event of `node`'s run shares.
+    pub fn new(node: Arc<Node>) -> Self {
+        let mut constant = String::new();
+        constant_fields(&node, &mut Object::new(&mut constant));
+        let mut cluster = String::new();
+        if let Some(name) = node.cluster.as_deref().filter(|name| !name.is_empty()) {
+            let mut fields = Object::new(&mut cluster);
+            fields.text("type", "kubernetes");
+            fields.object("cluster", |cluster| cluster.text("name", name));
+        }
+        Self { node, constant, cluster, sets: Sets::default() }
+    }
+
+    /// Appends `event` to `out`: one JSON object on one line, without a newline behind it. Fields are those of
+    /// [`super::fields::all`]; what is not set is left out.
+    pub fn encode(&mut self, event: &Event, out: &mut String) {
+        out.push('{');
+        self.fields(event, &mut Object::new(out));
+        out.push('}');
+    }
+
+    fn fields(&mut self, event: &Event, top: &mut Object<'_>) {
+        top.time("@timestamp", event.time);
+        top.object("event", |fields| self.event(event, fields));
+        if let Some(sentence) = sentence::of(event) {
+            top.display("message", sentence);
+        }
+        if let Some(lineage) = &event.lineage {
+            top.object("process", |fields| process::lineage(event, lineage, &mut self.sets, fields));
+        }
+        top.object("user", |fields| user(event, fields));
+        if let Some(login) = login_of(event) {
+            top.object("source", |fields| login::source(&login.source, fields));
+        }
+        container::fields(event, &self.cluster, top);
+        related(event, top);
+        if let Some(alert) = &event.alert {
+            self::alert(alert, top);
+        }
+        top.object("postern", |fields| self.own(event, fields));
+        top.splice(&self.constant);
+    }
+
+    fn event(&self, event: &Event, fields: &mut Object<'_>) {
+        let categorization = event.categorization();
+        fields.text("kind", event.kind().as_str());
+        fields.text("action", categorization.action);
+        fields.texts("category", categorization.category);
+        fields.texts("type", categorization.types);
+        fields.maybe_text("outcome", categorization.outcome);
+        fields.text("module", "postern");
+        fields.text("dataset", dataset(&event.body));
+        fields.number("sequence", event.sequence);
+        fields.written("id", |out| self.event_id(event.sequence, out));
+        if let Some(alert) = &event.alert {
+            fields.number("severity", u64::from(alert.rule.severity.as_number()));
+        }
+        match &event.body {
+            Body::End { .. } => process::lifetime(event, fields),
+            Body::SessionClosed(login) => {
+                if let Some(duration) = login.duration_ns {
+                    fields.number("duration", duration);
+                }
+            }
+            _ => {}
+        }
+        let reason = login_of(event).and_then(|login| login.reason.as_deref());
+        fields.maybe_text("reason", reason.or_else(|| agent::reason(&event.body)));
+    }
+
+    fn event_id(&self, sequence: u64, out: &mut impl Write) {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{}-{sequence}", self.node.run_id);
+    }
+
+    fn own(&mut self, event: &Event, fields: &mut Object<'_>) {
+        fields.text("enrichment", event.enrichment.as_str());
+        if let Some(session) = session_of(event) {
+            fields.object("session", |fields| {
+                fields.text("id", &session.id);
+                fields.text("door", session.door.as_str());
+                fields.text("user", &session.user);
+                fields.boolean("allowed", session.allowed);
+                fields.text("confidence", session.confidence.as_str());
+            });
+        }
+        if let Some(lineage) = &event.lineage {
+            fields.object("process", |fields| process::own(lineage, fields));
+        }
+        match &event.body {
+            Body::SessionOpened(login) | Body::SessionClosed(login) | Body::LoginFailed(login) => {
+                fields.object("login", |fields| login::own(login, fields));
+            }
+            Body::ContainerStarted(context) | Body::ContainerEntered(context) => {
+                fields.object("container", |fields| container::own(context, &mut self.sets, fields));
+            }
+            Body::Agent(agent) => agent::own(agent, fields),
+            Body::Exec | Body::End { .. } => {}
+        }
+        if let Some(alert) = &event.alert {
+            fields.object("alert", |fields| fields.written("trigger", |out| self.event_id(alert.trigger, out)));
+        }
+    }
+}
+
+fn constant_fields(node: &Node, top: &mut Object<'_>) {
+    top.object("ecs", |ecs| ecs.text("version", ECS_VERSION));
+    top.object("host", |host| {
+        host.text("name", &node.name);
+        host.text("hostname", &node.name);
+        host.maybe_text("id", node.id.as_deref());
+        host.text("architecture", &node.architecture);
+        host.object("boot", |boot| boot.text("id", &node.boot_id));
+        host.object("os", |os| {
+            os.text("type", "linux");
+            os.text("kernel", &node.kernel);
+            os.maybe_text("full", node.os.as_deref());
+        });
+    });
+    top.object("agent", |agent| {
+        agent.text("type", "postern");
+        agent.text("version", node.version);
+        agent.text("ephemeral_id", &node.run_id);
+    });
+}
+
+const fn dataset(body: &Body) -> &'static str {
+    match body {
+        Body::Exec | Body::End { .. } => "postern.process",
+        Body::SessionOpened(_) | Body::SessionClosed(_) | Body::LoginFailed(_) => "postern.login",
+        Body::ContainerStarted(_) | Body::ContainerEntered(_) => "postern.container",
+        Body::Agent(_) => "postern.agent",
+    }
+}
+
+fn login_of(event: &Event) -> Option<&Login> {
+    match &event.body {
+        Body::SessionOpened(login) | Body::SessionClosed(login) | Body::LoginFailed(login) => Some(login),
+        _ => None,
+    }
+}
+
+/// The access session that an event belongs to: the one that it opens or closes, else that of its process's entry.
+pub(super) fn session_of(event: &Event) -> Option<&Session> {
+    let of_entry = || event.lineage.as_ref()?.entry.as_ref()?.session.as_deref();
+    match login_of(event) {
+        Some(login) => login.session.as_deref(),
+        None => of_entry(),
+    }
+}
+
+/// The root `user`: who logs in, else who the process acts as.
+fn user(event: &Event, fields: &mut Object<'_>) {
+    match (login_of(event), &event.lineage) {
+        (Some(login), _) => fields.text("name", &login.user),
+        (None, Some(lineage)) => process::user(&lineage.process.credentials.user, fields),
+        (None, None) => {}
+    }
+}
+
+/// Everybody and every address that the event touches, each once.
+fn related(event: &Event, top: &mut Object<'_>) {
+    let login = login_of(event);
+    let credentials = event.lineage.as_ref().map(|lineage| &lineage.process.credentials);
+    let entry = event.lineage.as_ref().and_then(|lineage| lineage.entry.as_ref());
+    let users = [
+        login.map(|login| &*login.user),
+        session_of(event).map(|session| &*session.user),
+        credentials.and_then(|who| who.user.name.as_deref()),
+        credentials.and_then(|who| who.real_user.name.as_deref()),
+        credentials.and_then(|who| who.login_user.as_ref()?.name.as_deref()),
+    ];
+    let addresses = [login.and_then(|login| login.source.ip), entry.and_then(|entry| entry.source_ip)]
+        .map(|ip| Some(ip?.to_canonical()));
+    top.object("related", |related| {
+        related.texts("user", distinct(&users).filter(|name| !name.is_empty()));
+        related.displays("ip", distinct(&addresses));
+    });
+}
+
+/// What is set, each value once. Quadratic, and meant for a handful.
+fn distinct<T: Copy + PartialEq>(values: &[Option<T>]) -> impl Iterator<Item = T> {
+    let first = |(position, value): &(usize, &Option<T>)| !values[..*position].contains(value);
+    values.iter().enumerate().filter(first).filter_map(|(_, value)| *value)
+}
+
+fn alert(alert: &Alert, top: &mut Object<'_>) {
+    top.object("rule", |rule| {
+        rule.text("id", alert.rule.id);
+        rule.text("name", alert.rule.name);
+        rule.text("description", alert.rule.description);
+    });
+    let techniques = alert.rule.techniques;
+    if techniques.is_empty() {
+        return;
+    }
+    top.object("threat", |threat| {
+        threat.text("framework", "MITRE ATT&CK");
+        // Techniques that serve one tactic are listed together, so only neighbours need comparing.
+        let first = |at: &usize| *at == 0 || techniques[*at - 1].tactic_id != techniques[*at].tactic_id;
+        threat.object("tactic", |tactic| {
+            tactic.texts("id", (0..techniques.len()).filter(first).map(|at| techniques[at].tactic_id));
+            tactic.texts("name", (0..techniques.len()).filter(first).map(|at| techniques[at].tactic));
+        });
+        // ECS keeps a sub-technique (`T1021.004`) apart from its technique (`T1021`).
+        let (whole, sub) = (
+            || techniques.iter().filter(|technique| !technique.id.contains('.')),
+            || techniques.iter().filter(|technique| technique.id.contains('.')),
+        );
+        threat.object("technique", |fields| {
+            fields.texts("id", techniques.iter().map(|technique| technique.id.split('.').next().unwrap_or_default()));
+            fields.texts("name", whole().map(|technique| technique.name));
+            fields.object("subtechnique", |fields| {
+                fields.texts("id", sub().map(|technique| technique.id));
+                fields.texts("name", sub().map(|technique| technique.name));
+            });
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests;

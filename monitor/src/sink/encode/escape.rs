@@ -1,0 +1,108 @@
+//! Which characters never reach an output raw, and how each output spells them. A terminal obeys C0 and C1 controls, a
+//! log viewer turns text around on a bidirectional control, and U+2028 ends a line for some readers: all of that would
+//! let whoever names a process or a user forge what an analyst sees.
+
+use std::fmt::{self, Write};
+
+/// Whether `c` must be spelled out: C0 and C1 controls, DEL, line and paragraph separators, and bidirectional controls
+/// (Unicode Standard Annex 9, table 4).
+pub(super) const fn is_unsafe(c: char) -> bool {
+    matches!(
+        c,
+        '\0'..='\x1f'
+            | '\x7f'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+    )
+}
+
+/// Bytes at which an unsafe character, a quotation mark or a backslash may begin in UTF-8. All others are copied as
+/// they are, which is nearly everything that a node runs.
+const STOPS: [bool; 256] = {
+    let mut stops = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        stops[byte] = true;
+        byte += 1;
+    }
+    stops[b'"' as usize] = true;
+    stops[b'\\' as usize] = true;
+    stops[0x7f] = true;
+    stops[0xc2] = true; // U+0080 to U+00BF
+    stops[0xd8] = true; // U+0600 to U+063F
+    stops[0xe2] = true; // U+2000 to U+2FFF
+    stops
+};
+
+/// Calls `run` with each stretch of `text` that stands for itself and `special` with each character between them that
+/// may not: the unsafe ones, quotation marks, backslashes.
+pub(super) fn split<S>(text: &str, state: &mut S, run: impl Fn(&mut S, &str), special: impl Fn(&mut S, char)) {
+    let bytes = text.as_bytes();
+    let (mut from, mut at) = (0, 0);
+    while at < bytes.len() {
+        if !STOPS[usize::from(bytes[at])] {
+            at += 1;
+            continue;
+        }
+        // The first byte of a character is never inside another one in UTF-8, so this is a boundary.
+        let Some(c) = text[at..].chars().next() else { break };
+        if is_unsafe(c) || c == '"' || c == '\\' {
+            run(state, &text[from..at]);
+            special(state, c);
+            from = at + c.len_utf8();
+        }
+        at += c.len_utf8();
+    }
+    run(state, &text[from..]);
+}
+
+/// Spells unsafe characters the way a person reads them (`\n`, `\e`, `\u{9b}`) and passes on all else.
+pub(super) struct Visible<W>(pub(super) W);
+
+impl<W: Write> Write for Visible<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut from = 0;
+        for (at, c) in text.char_indices().filter(|(_, c)| is_unsafe(*c)) {
+            self.0.write_str(&text[from..at])?;
+            from = at + c.len_utf8();
+            match c {
+                '\n' => self.0.write_str("\\n")?,
+                '\r' => self.0.write_str("\\r")?,
+                '\t' => self.0.write_str("\\t")?,
+                '\x1b' => self.0.write_str("\\e")?,
+                c => write!(self.0, "\\u{{{:x}}}", u32::from(c))?,
+            }
+        }
+        self.0.write_str(&text[from..])
+    }
+}
+
+/// A text of foreign origin inside a sentence of ours: one line, whatever it contains.
+pub(super) struct Foreign<'a>(pub(super) &'a str);
+
+impl fmt::Display for Foreign<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Visible(f).write_str(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_escape_is_spelled_out() {
+        assert_eq!(Foreign("a\x1b[31mb\n\u{9b}c\u{202e}").to_string(), "a\\e[31mb\\n\\u{9b}c\\u{202e}");
+    }
+
+    #[test]
+    fn every_unsafe_character_begins_with_a_byte_that_stops_the_copy() {
+        for c in (0..=u32::from(char::MAX)).filter_map(char::from_u32).filter(|c| is_unsafe(*c)) {
+            let mut buffer = [0; 4];
+            assert!(STOPS[usize::from(c.encode_utf8(&mut buffer).as_bytes()[0])], "U+{:04X}", u32::from(c));
+        }
+    }
+}

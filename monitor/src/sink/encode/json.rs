@@ -1,0 +1,313 @@
+//! A JSON writer that appends to a buffer and allocates nothing. It leaves out what is empty, objects included, and
+//! spells out every character that could act on a reader's terminal; serde's writer does neither.
+
+use std::{
+    fmt::{self, Display, Write},
+    net::IpAddr,
+};
+
+use jiff::Timestamp;
+
+use super::{escape, timestamp};
+
+/// An object that is being written: its fields, without the braces.
+pub(super) struct Object<'a> {
+    out: &'a mut String,
+    empty: bool,
+}
+
+impl<'a> Object<'a> {
+    /// Writes the fields of an object; braces are up to the caller, so that encoded parts can be joined.
+    pub(super) fn new(out: &'a mut String) -> Self {
+        Self { out, empty: true }
+    }
+
+    /// Adds fields that were encoded before; nothing if there are none.
+    pub(super) fn splice(&mut self, fields: &str) {
+        if !fields.is_empty() {
+            self.separate();
+            self.out.push_str(fields);
+        }
+    }
+
+    /// Adds a text, unless it is empty.
+    pub(super) fn text(&mut self, key: &'static str, value: &str) {
+        if !value.is_empty() {
+            self.key(key);
+            string(self.out, value);
+        }
+    }
+
+    /// Adds a text, where there is one.
+    pub(super) fn maybe_text(&mut self, key: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(key, value);
+        }
+    }
+
+    /// Adds a text that is put together on the way.
+    pub(super) fn display(&mut self, key: &'static str, value: impl Display) {
+        self.written(key, |out| {
+            // Writing to a String cannot fail, and the values' own Display do not.
+            let _ = write!(out, "{value}");
+        });
+    }
+
+    /// Adds a text that `write` writes.
+    pub(super) fn written(&mut self, key: &'static str, write: impl FnOnce(&mut Escaped<'_>)) {
+        self.key(key);
+        self.out.push('"');
+        write(&mut Escaped(self.out));
+        self.out.push('"');
+    }
+
+    /// Adds a number.
+    pub(super) fn number(&mut self, key: &'static str, value: u64) {
+        self.key(key);
+        decimal(self.out, value);
+    }
+
+    /// Adds a number that may be below zero.
+    pub(super) fn signed(&mut self, key: &'static str, value: i64) {
+        self.key(key);
+        if value < 0 {
+            self.out.push('-');
+        }
+        decimal(self.out, value.unsigned_abs());
+    }
+
+    /// Adds a number as a text: an identifier, of which nobody computes anything.
+    pub(super) fn identifier(&mut self, key: &'static str, value: u64) {
+        self.key(key);
+        self.out.push('"');
+        decimal(self.out, value);
+        self.out.push('"');
+    }
+
+    /// Adds a truth value.
+    pub(super) fn boolean(&mut self, key: &'static str, value: bool) {
+        self.key(key);
+        self.out.push_str(if value { "true" } else { "false" });
+    }
+
+    /// Adds a fact, unless it does not hold.
+    pub(super) fn flag(&mut self, key: &'static str, value: bool) {
+        if value {
+            self.boolean(key, true);
+        }
+    }
+
+    /// Adds a time, as RFC 3339 has it, in UTC and with nanoseconds.
+    pub(super) fn time(&mut self, key: &'static str, value: Timestamp) {
+        self.key(key);
+        self.out.push('"');
+        timestamp::write(self.out, value);
+        self.out.push('"');
+    }
+
+    /// Adds an address.
+    pub(super) fn ip(&mut self, key: &'static str, value: Option<IpAddr>) {
+        if let Some(value) = value {
+            self.display(key, value.to_canonical());
+        }
+    }
+
+    /// Adds an array of texts, unless it has none. Its elements may be empty: an empty argument is an argument.
+    pub(super) fn texts<T: AsRef<str>>(&mut self, key: &'static str, values: impl IntoIterator<Item = T>) {
+        let mut values = values.into_iter().peekable();
+        if values.peek().is_none() {
+            return;
+        }
+        self.key(key);
+        let mut before = '[';
+        for value in values {
+            self.out.push(before);
+            string(self.out, value.as_ref());
+            before = ',';
+        }
+        self.out.push(']');
+    }
+
+    /// Adds an array of texts that are put together on the way, unless it has none.
+    pub(super) fn displays(&mut self, key: &'static str, values: impl IntoIterator<Item = impl Display>) {
+        let mut values = values.into_iter().peekable();
+        if values.peek().is_none() {
+            return;
+        }
+        self.key(key);
+        let mut before = '[';
+        for value in values {
+            self.out.push(before);
+            self.out.push('"');
+            let _ = write!(Escaped(self.out), "{value}");
+            self.out.push('"');
+            before = ',';
+        }
+        self.out.push(']');
+    }
+
+    /// Adds a value that was encoded before.
+    pub(super) fn encoded(&mut self, key: &'static str, value: &str) {
+        self.key(key);
+        self.out.push_str(value);
+    }
+
+    /// Adds an object, unless `fill` adds nothing to it.
+    pub(super) fn object(&mut self, key: &'static str, fill: impl FnOnce(&mut Object<'_>)) {
+        let (mark, empty) = (self.out.len(), self.empty);
+        self.key(key);
+        self.out.push('{');
+        let mut inner = Object::new(self.out);
+        fill(&mut inner);
+        if inner.empty {
+            self.out.truncate(mark);
+            self.empty = empty;
+        } else {
+            self.out.push('}');
+        }
+    }
+
+    /// Adds an array of objects, unless it has none.
+    pub(super) fn objects<T>(&mut self, key: &'static str, values: &[T], fill: impl Fn(&mut Object<'_>, &T)) {
+        if values.is_empty() {
+            return;
+        }
+        self.key(key);
+        let mut before = '[';
+        for value in values {
+            self.out.push(before);
+            self.out.push('{');
+            fill(&mut Object::new(self.out), value);
+            self.out.push('}');
+            before = ',';
+        }
+        self.out.push(']');
+    }
+
+    /// Adds a text under a name of foreign origin.
+    pub(super) fn foreign(&mut self, key: impl Display, value: &str) {
+        self.separate();
+        self.out.push('"');
+        let _ = write!(Escaped(self.out), "{key}");
+        self.out.push_str("\":");
+        string(self.out, value);
+    }
+
+    fn key(&mut self, key: &'static str) {
+        self.separate();
+        self.out.push('"');
+        self.out.push_str(key);
+        self.out.push_str("\":");
+    }
+
+    fn separate(&mut self) {
+        if !self.empty {
+            self.out.push(',');
+        }
+        self.empty = false;
+    }
+}
+
+/// Escapes what is written to it, for the inside of a JSON string.
+pub(super) struct Escaped<'a>(&'a mut String);
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        escape_into(self.0, text);
+        Ok(())
+    }
+}
+
+fn string(out: &mut String, text: &str) {
+    out.push('"');
+    escape_into(out, text);
+    out.push('"');
+}
+
+fn escape_into(out: &mut String, text: &str) {
+    escape::split(text, out, String::push_str, special);
+}
+
+fn special(out: &mut String, c: char) {
+    match c {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        // No unsafe character lies beyond the basic plane, so four digits are enough.
+        c => {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        }
+    }
+}
+
+fn decimal(out: &mut String, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    // Digits are UTF-8.
+    out.push_str(str::from_utf8(&digits[at..]).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(fill: impl FnOnce(&mut Object<'_>)) -> String {
+        let mut out = String::new();
+        fill(&mut Object::new(&mut out));
+        out
+    }
+
+    #[test]
+    fn what_is_empty_is_left_out_with_everything_around_it() {
+        let out = object(|top| {
+            top.text("a", "");
+            top.object("b", |b| b.object("c", |c| c.text("d", "")));
+            top.texts::<&str>("e", []);
+            top.objects::<u8>("f", &[], |_, _| {});
+            top.flag("g", false);
+            top.number("h", 0);
+        });
+        assert_eq!(out, "\"h\":0");
+    }
+
+    #[test]
+    fn objects_nest_and_are_separated() {
+        let out = object(|top| {
+            top.object("a", |a| {
+                a.signed("b", -12);
+                a.boolean("c", false);
+            });
+            top.splice("\"x\":1");
+            top.splice("");
+            top.texts("d", ["", "e"]);
+            top.objects("f", &[1, 2], |f, n| f.number("g", *n));
+            top.identifier("h", u64::MAX);
+        });
+        assert_eq!(
+            out,
+            r#""a":{"b":-12,"c":false},"x":1,"d":["","e"],"f":[{"g":1},{"g":2}],"h":"18446744073709551615""#
+        );
+    }
+
+    #[test]
+    fn characters_that_act_on_a_reader_are_spelled_out() {
+        let out = object(|top| top.text("a", "\"\\\n\x1b\x7f\u{85}\u{2028}\u{202e}\u{2066}\u{61c}é€😀\u{b5}"));
+        assert_eq!(out, "\"a\":\"\\\"\\\\\\n\\u001b\\u007f\\u0085\\u2028\\u202e\\u2066\\u061cé€😀\u{b5}\"");
+    }
+
+    #[test]
+    fn a_time_has_nine_decimals_and_a_zone() {
+        let time = Timestamp::new(1_764_000_000, 5).expect("in range");
+        assert_eq!(object(|top| top.time("t", time)), "\"t\":\"2025-11-24T16:00:00.000000005Z\"");
+    }
+}

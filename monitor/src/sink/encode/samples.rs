@@ -1,0 +1,403 @@
+//! Events that together use every variant and every field of the model.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::event::{
+    AgentEvent, Alert, Argument, Body, Capabilities, Confidence, Container, Counters, Credentials, Door, Enrichment,
+    Entry, EntryType, Event, Executable, HostNamespace, Image, InMemory, Lineage, Login, LoginMethod, Loss, LossCause,
+    Node, Owner, Pod, Process, ProcessKey, Rule, SeccompMode, SecurityContext, Session, Severity, Source, Technique,
+    Terminal, Timestamp, User,
+};
+
+const ALL_CAPABILITIES: Capabilities = Capabilities((1 << 41) - 1);
+
+static RULE: Rule = Rule {
+    id: "postern-access-not-allowed",
+    name: "Login that the access policy does not cover",
+    description: "Somebody came into the node by a way that nobody allowed.",
+    severity: Severity::High,
+    techniques: &[
+        Technique { tactic_id: "TA0001", tactic: "Initial Access", id: "T1078", name: "Valid Accounts" },
+        Technique { tactic_id: "TA0008", tactic: "Lateral Movement", id: "T1021.004", name: "SSH" },
+    ],
+};
+
+static BARE_RULE: Rule = Rule {
+    id: "postern-exec-from-memory",
+    name: "Program that is only in memory",
+    description: "A program ran that was never on a disk.",
+    severity: Severity::Critical,
+    techniques: &[],
+};
+
+/// The node of all samples.
+pub(super) fn node() -> Arc<Node> {
+    Arc::new(Node {
+        name: "worker-1".into(),
+        id: Some("5c7f2a80b1d94bd1a0f5cf3c7f0f4a11".into()),
+        boot_id: "0b0e5b9e-6a43-4ad4-9d3c-0d2a3a7e7f55".into(),
+        kernel: "6.1.0-26-cloud-amd64".into(),
+        architecture: "x86_64".into(),
+        os: Some("Debian GNU/Linux 12 (bookworm)".into()),
+        cluster: Some("prod-eu".into()),
+        version: "0.1.0",
+        run_id: "01JD0Z6V7Q8R9S0T1V2W3X4Y5Z".into(),
+    })
+}
+
+/// A node of which little is known.
+pub(super) fn bare_node() -> Arc<Node> {
+    Arc::new(Node { id: None, os: None, cluster: None, ..(*node()).clone() })
+}
+
+/// A plain command under an SSH session.
+pub(super) fn exec() -> Event {
+    event(1, Body::Exec, Some(ssh_lineage()))
+}
+
+/// One of everything.
+pub(super) fn all() -> Vec<Event> {
+    let mut all = vec![exec(), event(2, Body::End { exit_code: 0 }, Some(ssh_lineage()))];
+    all.push(event(3, Body::End { exit_code: -1 }, Some(bare_lineage())));
+    all.push(event(4, Body::Exec, Some(odd_lineage())));
+    all.extend(logins(5));
+    all.extend(containers(20));
+    all.extend(agent(30));
+    all.extend(alerts(40));
+    all
+}
+
+/// An event with nothing about it but its lineage.
+pub(super) fn event(sequence: u64, body: Body, lineage: Option<Lineage>) -> Event {
+    Event {
+        sequence,
+        time: time(20_123 + sequence as i64),
+        body,
+        lineage,
+        container: None,
+        enrichment: Enrichment::Complete,
+        alert: None,
+    }
+}
+
+/// A process with arguments.
+pub(super) fn process(pid: u32, path: &str, args: &[&str]) -> Process {
+    Process {
+        key: ProcessKey { start_ns: u64::from(pid) * 1_000, tgid: pid, reserved: 0 },
+        entity_id: format!("{pid:032x}").into(),
+        inner_pid: None,
+        start: time(20_000 + i64::from(pid % 100)),
+        executable: Executable { path: path.into(), inode: 131_842, device: (254, 1), ..Executable::default() },
+        name: path.rsplit('/').next().unwrap_or_default().chars().take(15).collect::<String>().into(),
+        args: args.iter().map(|arg| Argument::from(*arg)).collect(),
+        args_count: Some(args.len() as u64),
+        args_cut: false,
+        args_unreadable: false,
+        args_redacted: false,
+        working_directory: "/root".into(),
+        credentials: root(),
+        terminal: Some(Terminal { major: 136, minor: 2 }),
+        seeded: false,
+    }
+}
+
+fn time(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_795_449_600_000 + ms).expect("in range")
+}
+
+fn user(id: u32, name: &str) -> User {
+    User { id, name: Some(name.into()) }
+}
+
+fn root() -> Credentials {
+    Credentials {
+        user: user(0, "root"),
+        group: user(0, "root"),
+        real_user: user(1000, "ops"),
+        real_group: user(1000, "ops"),
+        saved_user: user(0, "root"),
+        saved_group: user(0, "root"),
+        login_user: Some(user(1000, "ops")),
+        audit_session: Some(7),
+        effective: ALL_CAPABILITIES,
+        permitted: ALL_CAPABILITIES,
+    }
+}
+
+fn session() -> Arc<Session> {
+    Arc::new(Session {
+        id: "01JD0Z7000AAAAAAAAAAAAAAAA".into(),
+        door: Door::Sshd,
+        user: "ops".into(),
+        allowed: true,
+        confidence: Confidence::Certain,
+    })
+}
+
+fn ssh_lineage() -> Lineage {
+    let shell = Arc::new(process(4182, "/usr/bin/bash", &["-bash"]));
+    let sudo = Arc::new(process(4250, "/usr/bin/sudo", &["sudo", "find", "/etc", "-name", "*.key files"]));
+    let find = Arc::new(process(4251, "/usr/bin/find", &["find", "/etc", "-name", "*.key files"]));
+    Lineage {
+        process: find,
+        parent: Some(sudo.clone()),
+        group_leader: Some(sudo),
+        session_leader: Some(shell.clone()),
+        entry_leader: Some(shell.clone()),
+        entry: Some(Arc::new(Entry {
+            entry_type: EntryType::Sshd,
+            leader: shell.key,
+            source_ip: Some([192, 0, 2, 7].into()),
+            session: Some(session()),
+            container: None,
+        })),
+    }
+}
+
+/// A process of which only the kernel's own name is known.
+fn bare_lineage() -> Lineage {
+    let process = Process {
+        executable: Executable::default(),
+        name: "kworker/0:1".into(),
+        args_count: None,
+        args_unreadable: true,
+        terminal: None,
+        credentials: Credentials::default(),
+        working_directory: "".into(),
+        seeded: true,
+        ..process(77, "", &[])
+    };
+    let entry = Entry {
+        entry_type: EntryType::Unknown,
+        leader: ProcessKey { start_ns: 1, tgid: 1, reserved: 0 },
+        source_ip: None,
+        session: None,
+        container: None,
+    };
+    Lineage {
+        process: Arc::new(process),
+        parent: None,
+        group_leader: None,
+        session_leader: None,
+        entry_leader: None,
+        entry: Some(Arc::new(entry)),
+    }
+}
+
+/// Everything that can be odd about a process, and a parent with very long arguments.
+fn odd_lineage() -> Lineage {
+    let long = "x".repeat(3_000);
+    let mut parent = process(4300, "/usr/bin/xargs", &["xargs", &long, &long]);
+    parent.inner_pid = Some(11);
+    let mut leader = process(4290, "/bin/sh", &["sh"]);
+    leader.inner_pid = Some(10);
+    let leader = Some(Arc::new(leader));
+    let mut odd = process(4301, "/memfd:a b (deleted)", &["", "a\x1b[31mred\u{202e}", "it's", "--password=[redacted]"]);
+    odd.inner_pid = Some(12);
+    odd.args_cut = true;
+    odd.args_redacted = true;
+    odd.args_count = Some(400);
+    odd.executable.path_cut = true;
+    odd.executable.deleted = true;
+    odd.executable.script = Some("/proc/self/fd/3".into());
+    odd.executable.in_memory = Some(InMemory::Script);
+    odd.credentials.effective = Capabilities(1 << 21);
+    Lineage {
+        process: Arc::new(odd),
+        parent: Some(Arc::new(parent)),
+        group_leader: leader.clone(),
+        session_leader: leader.clone(),
+        entry_leader: leader,
+        ..ssh_lineage()
+    }
+}
+
+/// A login as sshd tells it.
+pub(super) fn login() -> Login {
+    Login {
+        door: Door::Sshd,
+        user: "ops".into(),
+        user_known: Some(true),
+        source: Source { address: Some("bastion.example".into()), ip: Some([192, 0, 2, 7].into()), port: Some(51_234) },
+        method: Some(LoginMethod::PublicKey),
+        key_fingerprint: Some("SHA256:9jkZbqzUMd8YI8Hc2sA2pZ0o0N0pYx8oS3mXbWb0n1c".into()),
+        key_type: Some("ED25519".into()),
+        terminal: Some("ssh".into()),
+        service: "sshd".into(),
+        reason: None,
+        session: Some(session()),
+        duration_ns: None,
+    }
+}
+
+fn logins(from: u64) -> Vec<Event> {
+    let opened = event(from, Body::SessionOpened(Arc::new(login())), Some(ssh_lineage()));
+    let closed = Login { duration_ns: Some(83_000_000_000), ..login() };
+    let mut all = vec![opened, event(from + 1, Body::SessionClosed(Arc::new(closed)), None)];
+    let methods = [
+        LoginMethod::Password,
+        LoginMethod::KeyboardInteractive,
+        LoginMethod::HostBased,
+        LoginMethod::Gssapi,
+        LoginMethod::Other("none".into()),
+    ];
+    for (sequence, method) in (from + 2..).zip(methods) {
+        let failed = Login {
+            user: "admin\" or\n1=1".into(),
+            user_known: Some(false),
+            source: Source { address: None, ip: "::ffff:203.0.113.9".parse().ok(), port: None },
+            method: Some(method),
+            key_fingerprint: None,
+            key_type: None,
+            terminal: None,
+            reason: Some("Authentication failure".into()),
+            session: None,
+            ..login()
+        };
+        all.push(event(sequence, Body::LoginFailed(Arc::new(failed)), None));
+    }
+    all
+}
+
+/// A container of a pod of which everything is known.
+pub(super) fn container() -> Container {
+    let labels = [("app", "web"), ("app.kubernetes.io/name", "web"), ("a.b", "1"), ("a_b", "2"), ("empty", "")];
+    let pod = Pod {
+        uid: "6f1f0d3c-9c4e-4c39-8d5e-0c6a4a0b7a10".into(),
+        name: "web-7d4b9c6f5-x2x8k".into(),
+        namespace: "shop".into(),
+        service_account: Some("web".into()),
+        labels: labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+        owner: Some(Owner { kind: "ReplicaSet".into(), name: "web-7d4b9c6f5".into() }),
+    };
+    Container {
+        id: "3f2b8a0d9c1e4f5a6b7c8d9e0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c".into(),
+        runtime: Some("containerd".into()),
+        name: Some("nginx".into()),
+        image: Some(Image {
+            name: "registry.example/shop/nginx".into(),
+            tag: Some("1.27".into()),
+            digest: Some("sha256:4c1e0ee0".into()),
+        }),
+        pod_uid: Some(pod.uid.clone()),
+        pod: Some(Arc::new(pod)),
+    }
+}
+
+fn privileged() -> SecurityContext {
+    SecurityContext {
+        privileged: true,
+        effective: ALL_CAPABILITIES,
+        bounding: ALL_CAPABILITIES,
+        host_namespaces: vec![
+            HostNamespace::Pid,
+            HostNamespace::Network,
+            HostNamespace::Ipc,
+            HostNamespace::Uts,
+            HostNamespace::Mount,
+            HostNamespace::User,
+            HostNamespace::Cgroup,
+        ],
+        seccomp: SeccompMode::Disabled,
+        no_new_privileges: false,
+        user_id: 0,
+    }
+}
+
+fn containers(from: u64) -> Vec<Event> {
+    let confined = |seccomp| SecurityContext {
+        privileged: false,
+        effective: Capabilities(0),
+        host_namespaces: vec![],
+        seccomp,
+        no_new_privileges: true,
+        user_id: 101,
+        ..privileged()
+    };
+    let bare = Container { id: "0f".repeat(32).into(), pod_uid: Some("9a0b".into()), ..Container::default() };
+    let crowded = Pod {
+        labels: (0..70).map(|n| (format!("l{n}").into(), "v".into())).collect::<BTreeMap<_, _>>(),
+        owner: None,
+        service_account: None,
+        ..(*container().pod.expect("the sample has a pod")).clone()
+    };
+    let untagged = Image { tag: None, digest: None, ..container().image.expect("the sample has an image") };
+    let crowded = Container { pod: Some(Arc::new(crowded)), image: Some(untagged), ..container() };
+    let alone = Container { id: "1a".repeat(32).into(), ..Container::default() };
+    let cases = [
+        (Body::ContainerStarted(privileged()), container(), Enrichment::Complete),
+        (Body::ContainerEntered(confined(SeccompMode::Filter)), bare, Enrichment::Partial),
+        (Body::ContainerStarted(confined(SeccompMode::Strict)), crowded, Enrichment::Complete),
+        (Body::ContainerStarted(confined(SeccompMode::Unknown)), alone, Enrichment::None),
+        (Body::Exec, container(), Enrichment::Complete),
+    ];
+    let inside = |container: Arc<Container>| {
+        let mut inside = process(5100, "/bin/sh", &["sh", "-c", "cat /etc/shadow"]);
+        inside.inner_pid = Some(33);
+        inside.credentials.user = User { id: 0, name: None };
+        inside.credentials.login_user = None;
+        inside.credentials.audit_session = None;
+        let inside = Arc::new(inside);
+        let entry = Entry {
+            entry_type: EntryType::KubectlExec,
+            leader: inside.key,
+            source_ip: None,
+            session: Some(Arc::new(Session {
+                door: Door::KubectlExec,
+                user: "unknown".into(),
+                allowed: false,
+                confidence: Confidence::Likely,
+                ..(*session()).clone()
+            })),
+            container: Some(container),
+        };
+        Lineage { process: inside.clone(), entry_leader: Some(inside), entry: Some(Arc::new(entry)), ..ssh_lineage() }
+    };
+    (from..)
+        .zip(cases)
+        .map(|(sequence, (body, container, enrichment))| {
+            let container = Arc::new(container);
+            let lineage = Some(inside(container.clone()));
+            Event { container: Some(container), enrichment, ..event(sequence, body, lineage) }
+        })
+        .collect()
+}
+
+fn agent(from: u64) -> Vec<Event> {
+    let counters = || {
+        vec![Counters {
+            hook: "exec".into(),
+            seen: 1_000,
+            submitted: 990,
+            filtered: 4,
+            rate_limited: 3,
+            lost: 3,
+            received: 990,
+        }]
+    };
+    let lost = |count, cause| AgentEvent::Lost(Loss { count, cause });
+    let all = [
+        AgentEvent::Started {
+            sensors: vec!["exec: raw_tracepoint".into(), "login: uprobe".into()],
+            missing: vec!["pods: no API server".into()],
+        },
+        AgentEvent::Counted(counters()),
+        lost(3, LossCause::Ring),
+        lost(1, LossCause::Malformed),
+        lost(12, LossCause::Sink { name: "fluentd-2".into(), reason: "no acknowledgement in 30 s".into() }),
+        AgentEvent::Changed { message: "the API server went away".into() },
+        AgentEvent::Stopped { reason: "SIGTERM".into(), counters: counters() },
+    ];
+    (from..).zip(all).map(|(sequence, agent)| event(sequence, Body::Agent(agent), None)).collect()
+}
+
+fn alerts(from: u64) -> Vec<Event> {
+    let alert = |rule, message: &str| Some(Arc::new(Alert { rule, message: message.into(), trigger: from - 1 }));
+    vec![
+        Event {
+            alert: alert(&RULE, "ops came in by sshd from 192.0.2.7, and no rule of access.allow covers that"),
+            ..event(from, Body::SessionOpened(Arc::new(login())), Some(ssh_lineage()))
+        },
+        Event { alert: alert(&BARE_RULE, "find runs from memory"), ..event(from + 1, Body::Exec, Some(odd_lineage())) },
+    ]
+}

@@ -1,0 +1,189 @@
+//! One plain sentence about an event, for the ECS field `message` and for the terminal.
+
+use std::{
+    fmt::{self, Display, Formatter},
+    sync::Arc,
+};
+
+use super::escape::Foreign;
+use crate::event::{AgentEvent, Body, Container, Counters, Event, Login, Loss, LossCause, SecurityContext, Source};
+
+/// The sentence; `None` where the fields say it all (executions and ends).
+pub(super) fn of(event: &Event) -> Option<Sentence<'_>> {
+    match &event.body {
+        _ if event.alert.is_some() => Some(Sentence(event)),
+        Body::Exec | Body::End { .. } => None,
+        _ => Some(Sentence(event)),
+    }
+}
+
+/// An event as a sentence: one line, control characters spelled out.
+pub(super) struct Sentence<'a>(&'a Event);
+
+impl Display for Sentence<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(alert) = &self.0.alert {
+            return Foreign(&alert.message).fmt(f);
+        }
+        match &self.0.body {
+            Body::Exec | Body::End { .. } => Ok(()),
+            Body::SessionOpened(login) => opened(login, f),
+            Body::SessionClosed(login) => closed(login, f),
+            Body::LoginFailed(login) => failed(login, f),
+            Body::ContainerStarted(context) => container("started", self.0.container.as_deref(), context, f),
+            Body::ContainerEntered(context) => {
+                container("was entered from outside", self.0.container.as_deref(), context, f)
+            }
+            Body::Agent(agent) => about_agent(agent, f),
+        }
+    }
+}
+
+fn opened(login: &Login, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(f, "{} came in by {}", Foreign(&login.user), login.door.as_str())?;
+    from(&login.source, f)?;
+    if let Some(method) = &login.method {
+        write!(f, " with {}", Foreign(method.as_str()))?;
+    }
+    match &login.key_fingerprint {
+        Some(key) => write!(f, " {}", Foreign(key)),
+        None => Ok(()),
+    }
+}
+
+fn closed(login: &Login, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(f, "{} left", Foreign(&login.user))?;
+    from(&login.source, f)?;
+    match login.duration_ns {
+        Some(duration) => write!(f, " after {}", Span(duration)),
+        None => Ok(()),
+    }
+}
+
+fn failed(login: &Login, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(f, "{} was refused by {}", Foreign(&login.user), login.door.as_str())?;
+    from(&login.source, f)?;
+    if let Some(method) = &login.method {
+        write!(f, " with {}", Foreign(method.as_str()))?;
+    }
+    if login.user_known == Some(false) {
+        f.write_str("; the node knows no such user")?;
+    }
+    match &login.reason {
+        Some(reason) => write!(f, ": {}", Foreign(reason)),
+        None => Ok(()),
+    }
+}
+
+fn from(source: &Source, f: &mut Formatter<'_>) -> fmt::Result {
+    match (&source.ip, &source.address) {
+        (Some(ip), _) => write!(f, " from {}", ip.to_canonical())?,
+        (None, Some(address)) => write!(f, " from {}", Foreign(address))?,
+        (None, None) => return Ok(()),
+    }
+    match source.port {
+        Some(port) => write!(f, " port {port}"),
+        None => Ok(()),
+    }
+}
+
+fn container(
+    what: &str,
+    container: Option<&Container>,
+    context: &SecurityContext,
+    f: &mut Formatter<'_>,
+) -> fmt::Result {
+    f.write_str(if context.privileged { "Privileged container" } else { "Container" })?;
+    if let Some(container) = container {
+        write!(f, " {}", Foreign(container.name.as_ref().unwrap_or(&container.id)))?;
+        if let Some(pod) = &container.pod {
+            write!(f, " of pod {}/{}", Foreign(&pod.namespace), Foreign(&pod.name))?;
+        }
+    }
+    write!(f, " {what}")
+}
+
+fn about_agent(agent: &AgentEvent, f: &mut Formatter<'_>) -> fmt::Result {
+    match agent {
+        AgentEvent::Started { sensors, missing } => {
+            write!(f, "Postern watches, {} sensors armed", sensors.len())?;
+            if missing.is_empty() { Ok(()) } else { write!(f, "; missing from the output: {}", Listed(missing)) }
+        }
+        AgentEvent::Stopped { reason, counters } => {
+            write!(f, "Postern stops watching: {}; ", Foreign(reason))?;
+            figures(counters, f)
+        }
+        AgentEvent::Counted(counters) => figures(counters, f),
+        AgentEvent::Lost(loss) => lost(loss, f),
+        AgentEvent::Changed { message } => Foreign(message).fmt(f),
+    }
+}
+
+fn figures(counters: &[Counters], f: &mut Formatter<'_>) -> fmt::Result {
+    let sum = |of: fn(&Counters) -> u64| counters.iter().map(of).fold(0, u64::saturating_add);
+    write!(
+        f,
+        "{} seen, {} submitted, {} received, {} lost, {} held back, {} filtered",
+        sum(|c| c.seen),
+        sum(|c| c.submitted),
+        sum(|c| c.received),
+        sum(|c| c.lost),
+        sum(|c| c.rate_limited),
+        sum(|c| c.filtered),
+    )
+}
+
+fn lost(loss: &Loss, f: &mut Formatter<'_>) -> fmt::Result {
+    let noun = if loss.count == 1 { "event" } else { "events" };
+    write!(f, "{} {noun} lost: ", loss.count)?;
+    match &loss.cause {
+        LossCause::Ring => f.write_str("the kernel's ring had no room"),
+        LossCause::Malformed => f.write_str("the record could not be decoded"),
+        LossCause::Sink { name, reason } => write!(f, "sink {} had no room: {}", Foreign(name), Foreign(reason)),
+    }
+}
+
+/// Texts with commas between them.
+struct Listed<'a>(&'a [Arc<str>]);
+
+impl Display for Listed<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (position, text) in self.0.iter().enumerate() {
+            let before = if position > 0 { ", " } else { "" };
+            write!(f, "{before}{}", Foreign(text))?;
+        }
+        Ok(())
+    }
+}
+
+/// Nanoseconds, rounded to what a person cares about.
+pub(super) struct Span(pub(super) u64);
+
+impl Display for Span {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (ms, s) = (self.0 / 1_000_000, self.0 / 1_000_000_000);
+        match s {
+            0 if ms == 0 => write!(f, "{} us", self.0 / 1_000),
+            0 => write!(f, "{ms} ms"),
+            1..60 => write!(f, "{}.{} s", s, ms % 1_000 / 100),
+            60..3_600 => write!(f, "{} min {} s", s / 60, s % 60),
+            3_600..86_400 => write!(f, "{} h {} min", s / 3_600, s % 3_600 / 60),
+            _ => write!(f, "{} d {} h", s / 86_400, s % 86_400 / 3_600),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_keep_two_units() {
+        let span = |ns| Span(ns).to_string();
+        assert_eq!(span(7_000), "7 us");
+        assert_eq!(span(7_900_000), "7 ms");
+        assert_eq!(span(7_990_000_000), "7.9 s");
+        assert_eq!(span(61_000_000_000), "1 min 1 s");
+        assert_eq!(span(u64::MAX), "213503 d 23 h");
+    }
+}

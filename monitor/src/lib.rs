@@ -2,4 +2,5 @@
 
 pub mod detect;
 pub mod event;
+pub mod pod;
 pub mod sink;

@@ -7,7 +7,7 @@ fn facts(pod: Value) -> PodFacts {
     read(serde_json::from_value(pod).expect("the view takes every pod")).expect("a usable pod")
 }
 
-fn metadata(extra: Value) -> Value {
+fn metadata(extra: &Value) -> Value {
     let mut metadata = json!({"uid": "u-1", "name": "web", "namespace": "shop"});
     let fields = metadata.as_object_mut().expect("an object");
     fields.extend(extra.as_object().expect("an object").clone());
@@ -21,7 +21,7 @@ const ID_B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
 fn a_pod_without_status_has_its_names() {
     let facts = facts(json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": metadata(json!({
+        "metadata": metadata(&json!({
             "labels": {"app": "web"}, "annotations": null, "managedFields": [{"manager": "x", "fieldsV1": {"f:spec": {}}}],
             "ownerReferences": [
                 {"kind": "Job", "name": "not-the-controller", "uid": "1"},
@@ -48,18 +48,18 @@ fn a_mirror_pod_has_the_uid_of_its_static_pod() {
             "kubernetes.io/config.hash": hash, "kubernetes.io/config.mirror": mirror,
             "kubernetes.io/config.seen": "2026-01-01T00:00:00Z", "kubernetes.io/config.source": "file",
         });
-        facts(json!({"metadata": metadata(json!({"annotations": annotations}))})).config_hash
+        facts(json!({"metadata": metadata(&json!({"annotations": annotations}))})).config_hash
     };
     assert_eq!(annotated("0d4b", "0d4b").as_deref(), Some("0d4b"));
     assert_eq!(annotated("0d4b", "something else"), None);
     let alone = json!({"annotations": {"kubernetes.io/config.hash": "0d4b"}});
-    assert_eq!(facts(json!({"metadata": metadata(alone)})).config_hash, None);
+    assert_eq!(facts(json!({"metadata": metadata(&alone)})).config_hash, None);
 }
 
 #[test]
 fn init_regular_and_ephemeral_containers_keep_their_kinds() {
     let facts = facts(json!({
-        "metadata": metadata(json!({})),
+        "metadata": metadata(&json!({})),
         "spec": {
             "hostNetwork": true, "hostPID": true,
             "initContainers": [{"name": "setup", "image": "busybox"}],
@@ -96,7 +96,7 @@ fn a_crash_looping_container_is_known_by_its_last_run() {
     };
     let run = |id: Value| {
         let facts = facts(json!({
-            "metadata": metadata(json!({})), "spec": {"containers": [{"name": "main"}]},
+            "metadata": metadata(&json!({})), "spec": {"containers": [{"name": "main"}]},
             "status": {"containerStatuses": [status(id)]},
         }));
         let container = &facts.containers[0];
@@ -113,7 +113,7 @@ fn the_image_is_what_runs_with_the_digest_of_the_registry() {
     let digest = format!("sha256:{ID_A}");
     let image = |spec: &str, image: &str, image_id: &str| {
         let facts = facts(json!({
-            "metadata": metadata(json!({})), "spec": {"containers": [{"name": "main", "image": spec}]},
+            "metadata": metadata(&json!({})), "spec": {"containers": [{"name": "main", "image": spec}]},
             "status": {"containerStatuses": [{"name": "main", "image": image, "imageID": image_id}]},
         }));
         let image = facts.containers[0].image.clone().unwrap_or_default();
@@ -133,7 +133,7 @@ fn the_image_is_what_runs_with_the_digest_of_the_registry() {
 fn commands_of_probes_and_hooks_are_kept_whole_or_not_at_all() {
     let long = "x".repeat(COMMAND_BYTES + 1);
     let facts = facts(json!({
-        "metadata": metadata(json!({})),
+        "metadata": metadata(&json!({})),
         "spec": {"containers": [{
             "name": "main",
             "livenessProbe": {"exec": {"command": ["cat", "/tmp/healthy"]}, "periodSeconds": 5},
@@ -159,7 +159,7 @@ fn what_is_too_long_or_too_much_is_cut_and_counted() {
     labels.insert("a".to_owned(), json!("\u{1F980}".repeat(LABEL_VALUE_BYTES)));
     labels.insert("k".repeat(LABEL_KEY_BYTES + 1), json!("v"));
     let containers: Vec<_> = (0..CONTAINERS + 2).map(|n| json!({"name": format!("c{n}")})).collect();
-    let facts = facts(json!({"metadata": metadata(json!({"labels": labels})), "spec": {"containers": containers}}));
+    let facts = facts(json!({"metadata": metadata(&json!({"labels": labels})), "spec": {"containers": containers}}));
     assert_eq!(facts.pod.labels.len(), LABELS);
     assert!(facts.pod.labels["a"].len() <= LABEL_VALUE_BYTES);
     assert_eq!(facts.containers.len(), CONTAINERS);

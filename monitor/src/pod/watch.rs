@@ -23,9 +23,6 @@ use super::{
     fetch::{OpenWatch, Said, Source, Version},
 };
 
-/// How much longer than it was asked for a watch may live before its connection counts as dead.
-const WATCH_GRACE: Duration = Duration::from_secs(5);
-
 /// Why there is no watch, and never will be.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
@@ -119,12 +116,14 @@ async fn watch_once(
     teller: &mut Teller,
 ) -> Result<Result<(), Failure>, Unheard> {
     let opened = Instant::now();
+    // The server ends it on time; if it does not, the connection is dead.
+    let lifetime = source.pace.watch + source.pace.watch / 50 + Duration::from_secs(1);
     let mut open = match source.watch(version).await {
         Ok(open) => open,
         Err(failure) => return Ok(Err(failure)),
     };
     teller.tell_reachable().await?;
-    let outcome = follow(&mut open, version, teller, opened + source.pace.watch + WATCH_GRACE).await?;
+    let outcome = follow(&mut open, version, teller, opened + lifetime).await?;
     // A server that ends every watch at once would otherwise be asked as fast as it answers.
     let ended_early = opened.elapsed() < source.pace.watch / 4;
     Ok(match outcome {

@@ -7,7 +7,7 @@ mod settings;
 
 use std::time::Duration;
 
-use postern::pod::{ApiMode, ApiSettings, Pace, PodFacts, PodUpdate, WatchError, watch};
+use postern::pod::{ApiMode, ApiSettings, Bounds, Pace, PodFacts, PodUpdate, WatchError, watch};
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ struct Watched {
 impl Watched {
     fn start(server: &ApiServer, pace: Pace) -> Self {
         let kubeconfig = Some(server.kubeconfig_path().to_owned());
-        Self::with(ApiSettings { mode: ApiMode::Auto, kubeconfig, pace }, NODE)
+        Self::with(ApiSettings { mode: ApiMode::Auto, kubeconfig, pace, bounds: Bounds::default() }, NODE)
     }
 
     fn with(settings: ApiSettings, node: &'static str) -> Self {

@@ -18,14 +18,10 @@ use super::{
     PodFacts,
     facts::read,
     failure::{Failure, FailureKind},
-    settings::Pace,
+    settings::{Bounds, Pace},
     view::{PodListView, PodView},
 };
 
-/// Largest page of a list that is read, in bytes: several hundred pods, each as large as they get in practice.
-const PAGE_BYTES: u64 = 32 << 20;
-/// Longest line of a watch that is read, in bytes. etcd holds no object larger than 1.5 MiB; escaped, it can be longer.
-const LINE_BYTES: u64 = 8 << 20;
 /// Most pods in a list. Kubelet's own default limit is 110.
 const PODS: usize = 4096;
 
@@ -34,6 +30,7 @@ pub(super) struct Source {
     pub(super) client: Client,
     pub(super) selector: String,
     pub(super) pace: Pace,
+    pub(super) bounds: Bounds,
 }
 
 /// A whole list.
@@ -90,12 +87,13 @@ impl Source {
         let request = Request::new("/api/v1/pods").list(params).map_err(Failure::garbled)?;
         let body = self.client.request_stream(request).await?;
         let mut bytes = Vec::new();
-        body.take(PAGE_BYTES + 1)
+        let most = self.bounds.page_bytes;
+        body.take(most.saturating_add(1))
             .read_to_end(&mut bytes)
             .await
             .map_err(|error| broken(FailureKind::Unanswered, error))?;
-        if bytes.len() as u64 > PAGE_BYTES {
-            return Err(Failure::garbled(format_args!("a list longer than {PAGE_BYTES} bytes")));
+        if bytes.len() as u64 > most {
+            return Err(Failure::garbled(format_args!("a list longer than {most} bytes")));
         }
         serde_json::from_slice(&bytes).map_err(Failure::garbled)
     }
@@ -107,7 +105,7 @@ impl Source {
         let request = Request::new("/api/v1/pods").watch(&params, version).map_err(Failure::garbled)?;
         let answer = timeout(self.pace.answer, self.client.request_stream(request)).await;
         let body = answer.map_err(|_| late(self.pace.answer))??;
-        Ok(OpenWatch { body: Box::pin(body), line: Vec::new() })
+        Ok(OpenWatch { body: Box::pin(body), line: Vec::new(), most: self.bounds.line_bytes })
     }
 }
 
@@ -115,20 +113,21 @@ impl Source {
 pub(super) struct OpenWatch<B> {
     body: B,
     line: Vec<u8>,
+    most: u64,
 }
 
 impl<B: AsyncBufRead + Unpin> OpenWatch<B> {
     /// The next thing it says; `None` when the server has ended it. Not to be called again after an error.
     pub(super) async fn next(&mut self) -> Result<Option<Said>, Failure> {
         self.line.clear();
-        let mut bounded = (&mut self.body).take(LINE_BYTES);
+        let mut bounded = (&mut self.body).take(self.most);
         bounded.read_until(b'\n', &mut self.line).await.map_err(|error| broken(FailureKind::Ended, error))?;
         if self.line.is_empty() {
             return Ok(None);
         }
         if self.line.last() != Some(&b'\n') {
-            return Err(if self.line.len() as u64 == LINE_BYTES {
-                Failure::garbled(format_args!("a line longer than {LINE_BYTES} bytes"))
+            return Err(if self.line.len() as u64 == self.most {
+                Failure::garbled(format_args!("a line longer than {} bytes", self.most))
             } else {
                 Failure::new(FailureKind::Ended, "in the middle of a line")
             });

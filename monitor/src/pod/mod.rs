@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub use connect::ConnectError;
 pub use facts::{CommandPurpose, ContainerFacts, ContainerKind, PodCommand, PodFacts, Unusable};
 pub use image::parse_image;
-pub use settings::{ApiMode, ApiSettings, Pace};
+pub use settings::{ApiMode, ApiSettings, Bounds, Pace};
 pub use table::{Found, PodTable, TableCounts};
 pub use watch::{WatchError, watch};
 

@@ -11,6 +11,8 @@ pub struct ApiSettings {
     pub kubeconfig: Option<PathBuf>,
     /// How long to wait, and for what.
     pub pace: Pace,
+    /// How much to read at once.
+    pub bounds: Bounds,
 }
 
 /// Whether to look for an API server.
@@ -42,6 +44,22 @@ pub struct Pace {
     pub watch: Duration,
     /// How many pods a page holds where the list has pages.
     pub page: u32,
+}
+
+/// How much of one answer is read before it counts as garbage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Largest page of a list, in bytes.
+    pub page_bytes: u64,
+    /// Longest line of a watch, in bytes.
+    pub line_bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        // Several hundred pods, each as large as they get in practice; and one object, of which etcd takes no larger than 1.5 MiB.
+        Self { page_bytes: 32 << 20, line_bytes: 8 << 20 }
+    }
 }
 
 impl Default for Pace {

@@ -55,7 +55,12 @@ pub async fn watch(
     if !is_node_name(node_name) {
         return Err(WatchError::NodeName(node_name.to_owned()));
     }
-    let source = Source { client, selector: format!("spec.nodeName={node_name}"), pace: settings.pace.clone() };
+    let source = Source {
+        client,
+        selector: format!("spec.nodeName={node_name}"),
+        pace: settings.pace.clone(),
+        bounds: settings.bounds,
+    };
     let mut teller = Teller { updates, told: Vec::new() };
     let mut patience = Patience::new(&settings.pace);
     tokio::select! {

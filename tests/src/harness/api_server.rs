@@ -13,7 +13,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -144,12 +144,14 @@ impl ApiServer {
 
     /// Waits until `done` says so of the requests so far. Panics after `within`.
     pub fn wait_for(&self, what: &str, within: Duration, done: impl Fn(&[Request]) -> bool) {
-        let deadline = Instant::now() + within;
-        assert!(
-            self.shared.wait_until(deadline, done),
-            "the API server waited {within:?} for {what}: {:#?}",
-            self.requests()
-        );
+        let done = self.shared.wait_until(within, |requests, _| done(requests));
+        assert!(done, "the API server waited {within:?} for {what}: {:#?}", self.requests());
+    }
+
+    /// Waits until a watch is open and hears of every change from then on. Panics after `within`.
+    pub fn wait_for_open_watch(&self, within: Duration) {
+        let open = self.shared.wait_until(within, |_, open| open > 0);
+        assert!(open, "the API server waited {within:?} for a watch: {:#?}", self.requests());
     }
 
     /// How many watches are open, and how many were open at the same time at most.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{DEADLINE, Watched, of, pod, quick};
+use postern::pod::{ApiMode, ApiSettings, Bounds};
+
+use super::{DEADLINE, NODE, Watched, of, pod, quick};
 use crate::harness::api_server::{ApiServer, Asked, Fault, On};
 
 #[test]
@@ -75,7 +77,7 @@ fn a_token_that_is_no_longer_known_is_said() {
     let server = ApiServer::start([pod("a")]);
     let mut watched = Watched::start(&server, quick());
     watched.expect_listed(&["a"]);
-    server.wait_for("a watch", DEADLINE, |requests| of(Asked::Watch, requests).len() == 1);
+    server.wait_for_open_watch(DEADLINE);
     server.expect_token("another");
     server.drop_connections();
     watched.expect_unreachable("does not accept the token");
@@ -136,9 +138,11 @@ fn half_an_object_in_a_whole_line_is_made_good_by_a_list() {
 #[test]
 fn what_does_not_end_is_not_read_to_the_end() {
     let server = ApiServer::start([pod("a")]);
-    server.script(On::List, Fault::Endless(33 << 20));
-    server.script(On::Watch, Fault::Endless(9 << 20));
-    let mut watched = Watched::start(&server, quick());
+    server.script(On::List, Fault::Endless(70_000));
+    server.script(On::Watch, Fault::Endless(70_000));
+    let bounds = Bounds { page_bytes: 1 << 16, line_bytes: 1 << 16 };
+    let kubeconfig = Some(server.kubeconfig_path().to_owned());
+    let mut watched = Watched::with(ApiSettings { mode: ApiMode::Auto, kubeconfig, pace: quick(), bounds }, NODE);
     watched.expect_unreachable("a list longer than");
     watched.expect_listed(&["a"]);
     watched.expect_reachable();
@@ -184,8 +188,8 @@ fn a_watch_gone_silent_is_given_up_when_its_time_is_over() {
     watched.expect_applied("b");
     watched.stop(&server);
     let requests = server.requests();
-    let watches = of(Asked::Watch, &requests);
-    assert_eq!((&*watches[0].query["timeoutSeconds"], &*watches[1].query["resourceVersion"]), ("1", "1001"));
+    let both = of(Asked::Watch, &requests);
+    assert_eq!((&*both[0].query["timeoutSeconds"], &*both[1].query["resourceVersion"]), ("1", "1001"));
 }
 
 #[test]
@@ -215,7 +219,7 @@ fn no_fault_makes_a_storm_of_requests() {
         let server = ApiServer::start([pod("a")]);
         server.script_until_healed(on, fault.clone());
         let pace =
-            super::Pace { retry_min: Duration::from_millis(20), retry_max: Duration::from_millis(160), ..quick() };
+            super::Pace { retry_min: Duration::from_millis(10), retry_max: Duration::from_millis(80), ..quick() };
         let mut watched = Watched::start(&server, pace);
         // A list that succeeds leads to a watch at once; every other request follows a failure, and a wait.
         let waits = |requests: &[super::Request]| {
@@ -226,7 +230,7 @@ fn no_fault_makes_a_storm_of_requests() {
         server.wait_for("six waits", DEADLINE, |requests| waits(requests).len() >= 6);
         watched.cancel.cancel();
         watched.result().expect("a watch that is cancelled ends well");
-        for (wait, least) in waits(&server.requests()).iter().zip([20, 40, 80, 160, 160, 160]) {
+        for (wait, least) in waits(&server.requests()).iter().zip([10, 20, 40, 80, 80, 80]) {
             assert!(*wait >= Duration::from_millis(least), "{fault:?}: {wait:?} is less than {least} ms");
         }
     }

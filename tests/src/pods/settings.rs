@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use postern::pod::{ApiMode, ApiSettings, ConnectError, PodUpdate, WatchError};
+use postern::pod::{ApiMode, ApiSettings, Bounds, ConnectError, PodUpdate, WatchError};
 
 use super::{NODE, Watched, pod, quick};
 use crate::harness::api_server::ApiServer;
 
 fn settings(mode: ApiMode, kubeconfig: Option<PathBuf>) -> ApiSettings {
-    ApiSettings { mode, kubeconfig, pace: quick() }
+    ApiSettings { mode, kubeconfig, pace: quick(), bounds: Bounds::default() }
 }
 
 #[track_caller]

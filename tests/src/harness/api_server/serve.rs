@@ -1,10 +1,10 @@
 //! One connection after the other: what is asked, what goes wrong, what is answered.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     future, io,
     sync::{Arc, Condvar, Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -25,8 +25,8 @@ use super::{
 /// What the connections share with each other and with the test.
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Told of every request.
-    asked: Condvar,
+    /// Told of every request, of every watch that opens, and of every connection's end.
+    happened: Condvar,
     signals: watch::Sender<Signals>,
 }
 
@@ -37,14 +37,18 @@ struct State {
     requests: Vec<Request>,
     open: usize,
     most_open: usize,
+    /// Numbers of the connections that are open, and the number of the next one.
+    connections: BTreeSet<u64>,
+    next_connection: u64,
 }
 
-/// Counts of what the open connections must react to.
+/// What the open connections must react to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Signals {
     changes: u64,
     ends: u64,
-    drops: u64,
+    /// Connections with lower numbers are to be dropped.
+    dropped_below: u64,
 }
 
 impl Shared {
@@ -56,8 +60,10 @@ impl Shared {
             requests: Vec::new(),
             open: 0,
             most_open: 0,
+            connections: BTreeSet::new(),
+            next_connection: 0,
         };
-        Self { state: Mutex::new(state), asked: Condvar::new(), signals: watch::Sender::default() }
+        Self { state: Mutex::new(state), happened: Condvar::new(), signals: watch::Sender::default() }
     }
 
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Cluster) -> T) -> T {
@@ -70,8 +76,15 @@ impl Shared {
         self.signals.send_modify(|signals| signals.ends += 1);
     }
 
+    /// Returns when none of the connections of this moment can say any more.
     pub(super) fn drop_connections(&self) {
-        self.signals.send_modify(|signals| signals.drops += 1);
+        let state = self.lock();
+        let below = state.next_connection;
+        self.signals.send_modify(|signals| signals.dropped_below = below);
+        let dropped = self.happened.wait_timeout_while(state, Duration::from_secs(10), |state| {
+            state.connections.first().is_some_and(|first| *first < below)
+        });
+        assert!(!dropped.expect("no thread of the server panicked").1.timed_out(), "a connection could not be dropped");
     }
 
     pub(super) fn script(&self, on: On, fault: Fault, until_healed: bool) {
@@ -95,9 +108,9 @@ impl Shared {
         (state.open, state.most_open)
     }
 
-    pub(super) fn wait_until(&self, deadline: Instant, done: impl Fn(&[Request]) -> bool) -> bool {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let waited = self.asked.wait_timeout_while(self.lock(), left, |state| !done(&state.requests));
+    /// Whether `done` said so in time, of the requests so far and the number of open watches.
+    pub(super) fn wait_until(&self, within: Duration, done: impl Fn(&[Request], usize) -> bool) -> bool {
+        let waited = self.happened.wait_timeout_while(self.lock(), within, |state| !done(&state.requests, state.open));
         !waited.expect("no thread of the server panicked").1.timed_out()
     }
 
@@ -109,7 +122,7 @@ impl Shared {
     fn record(&self, request: &Request) -> Option<Fault> {
         let mut state = self.lock();
         state.requests.push(request.clone());
-        self.asked.notify_all();
+        self.happened.notify_all();
         let known = request.token.as_ref() == Some(&state.token);
         if !known {
             return Some(Fault::unauthorized());
@@ -125,7 +138,7 @@ impl Shared {
 /// Serves a connection until either side has enough of it. Its errors are the client's business: it sees them, too.
 pub(super) async fn serve_connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
     let mut signals = shared.signals.subscribe();
-    let drops = signals.borrow_and_update().drops;
+    let connection = Connection::new(&shared);
     let serving = async {
         let mut stream = BufReader::new(acceptor.accept(stream).await?);
         while let Some(request) = read_request(&mut stream).await? {
@@ -137,7 +150,7 @@ pub(super) async fn serve_connection(stream: TcpStream, acceptor: TlsAcceptor, s
     };
     tokio::select! {
         _ = serving => {}
-        _ = signals.wait_for(|now| now.drops != drops) => {}
+        _ = signals.wait_for(|now| now.dropped_below > connection.number) => {}
     }
 }
 
@@ -225,7 +238,6 @@ async fn watch_pods(
     shared: &Shared,
     fault: Option<&Fault>,
 ) -> io::Result<bool> {
-    let _open = OpenWatch::new(shared);
     let mut signals = shared.signals.subscribe();
     let ends = signals.borrow_and_update().ends;
     let seconds = request.query.get("timeoutSeconds").and_then(|seconds| seconds.parse().ok()).unwrap_or(1800);
@@ -238,6 +250,8 @@ async fn watch_pods(
         chunk(stream, line("ERROR", &gone()).as_bytes()).await?;
         return chunk(stream, b"").await.map(|()| true);
     }
+    // Closed before the client can know that the watch is over, lest its next one count as a second.
+    let open = OpenWatch::new(shared);
     loop {
         let ended = signals.borrow_and_update().ends != ends;
         let lines = shared.lock().cluster.lines_after(version, &request.query);
@@ -245,23 +259,55 @@ async fn watch_pods(
             let line = line.as_bytes();
             match fault {
                 Some(Fault::HalfJson) => {
+                    drop(open);
                     chunk(stream, &[&line[..line.len() / 2], b"\n"].concat()).await?;
                     return future::pending().await;
                 }
-                Some(_) => return chunk(stream, &line[..line.len() / 2]).await.map(|()| false),
+                Some(_) => {
+                    drop(open);
+                    return chunk(stream, &line[..line.len() / 2]).await.map(|()| false);
+                }
                 None => chunk(stream, line).await?,
             }
             version = next;
         }
         if ended {
+            drop(open);
             return chunk(stream, b"").await.map(|()| true);
         }
         tokio::select! {
             changed = signals.changed() => changed.map_err(io::Error::other)?,
-            () = &mut end => return chunk(stream, b"").await.map(|()| true),
+            () = &mut end => {
+                drop(open);
+                return chunk(stream, b"").await.map(|()| true);
+            }
             // A client says nothing during a watch: whatever comes is its end.
             _ = stream.read_u8() => return Ok(false),
         }
+    }
+}
+
+/// Keeps a connection's number for as long as it is open.
+struct Connection<'a> {
+    number: u64,
+    shared: &'a Shared,
+}
+
+impl<'a> Connection<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let mut state = shared.lock();
+        let number = state.next_connection;
+        state.next_connection += 1;
+        state.connections.insert(number);
+        drop(state);
+        Self { number, shared }
+    }
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().connections.remove(&self.number);
+        self.shared.happened.notify_all();
     }
 }
 
@@ -274,6 +320,7 @@ impl<'a> OpenWatch<'a> {
         state.open += 1;
         state.most_open = state.most_open.max(state.open);
         drop(state);
+        shared.happened.notify_all();
         Self(shared)
     }
 }

@@ -1,7 +1,10 @@
 //! Postern watches every way into a Kubernetes node that is not the API server. ARCHITECTURE.md is the map.
 
+pub mod container;
 pub mod detect;
 pub mod event;
+pub mod pipeline;
+pub mod pod;
 pub mod probe;
 pub mod process;
 pub mod record;

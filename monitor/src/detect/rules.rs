@@ -7,16 +7,13 @@ use crate::event::{Alert, Body, Event, InMemory, Login, Rule, Severity, Techniqu
 
 const VALID_ACCOUNTS: Technique =
     Technique { tactic_id: "TA0001", tactic: "Initial Access", id: "T1078", name: "Valid Accounts" };
-const SSH: Technique = Technique { tactic_id: "TA0008", tactic: "Lateral Movement", id: "T1021", name: "Remote Services" };
+const SSH: Technique =
+    Technique { tactic_id: "TA0008", tactic: "Lateral Movement", id: "T1021", name: "Remote Services" };
 const ESCAPE: Technique =
     Technique { tactic_id: "TA0004", tactic: "Privilege Escalation", id: "T1611", name: "Escape to Host" };
 const DEPLOY: Technique = Technique { tactic_id: "TA0002", tactic: "Execution", id: "T1610", name: "Deploy Container" };
-const CONTAINER_COMMAND: Technique = Technique {
-    tactic_id: "TA0002",
-    tactic: "Execution",
-    id: "T1609",
-    name: "Container Administration Command",
-};
+const CONTAINER_COMMAND: Technique =
+    Technique { tactic_id: "TA0002", tactic: "Execution", id: "T1609", name: "Container Administration Command" };
 const REFLECTIVE: Technique =
     Technique { tactic_id: "TA0005", tactic: "Defense Evasion", id: "T1620", name: "Reflective Code Loading" };
 
@@ -70,9 +67,7 @@ pub fn alert(event: &Event) -> Option<Alert> {
             &PRIVILEGED_ENTERED,
             format!("{} was started in the privileged container {}", program(event), container_name(event)),
         ),
-        Body::Exec if is_from_memory(event) => {
-            (&MEMORY_EXEC, format!("{} was executed from memory", program(event)))
-        }
+        Body::Exec if is_from_memory(event) => (&MEMORY_EXEC, format!("{} was executed from memory", program(event))),
         _ => return None,
     };
     Some(Alert { rule, message: Arc::from(message), trigger: event.sequence })
@@ -111,7 +106,8 @@ fn is_from_memory(event: &Event) -> bool {
         && process.executable.path.starts_with("/memfd:runc_cloned:")
         && event.container.is_none()
         && lineage.parent.as_ref().is_some_and(|parent| {
-            runtime(parent.executable_name()) || parent.executable.path.starts_with("/memfd:runc_cloned:")
+            runtime(parent.executable_name())
+                || parent.executable.path.starts_with("/memfd:runc_cloned:")
                 || parent.executable_name().starts_with("containerd-shim")
         });
     process.executable.in_memory.is_some() && !is_runtime_copy

@@ -10,7 +10,7 @@ use crate::event::{AgentEvent, Counters, Loss, LossCause};
 
 /// Keeps both accounts.
 #[derive(Default)]
-pub struct Accounting {
+pub(super) struct Accounting {
     received: [u64; HookId::ALL.len()],
     malformed: u64,
     kernel: Vec<(HookId, HookCounters)>,
@@ -23,7 +23,7 @@ pub struct Accounting {
 
 impl Accounting {
     /// A record came.
-    pub fn received(&mut self, header: &Header) {
+    pub(super) fn received(&mut self, header: &Header) {
         if let Some(hook) = hook_of(header.kind) {
             self.received[hook as usize] += 1;
         }
@@ -33,12 +33,12 @@ impl Accounting {
     }
 
     /// A record came that makes no sense.
-    pub fn malformed(&mut self) {
+    pub(super) fn malformed(&mut self) {
         self.malformed += 1;
     }
 
     /// The kernel side's figures were read. Returns what was lost since the last time.
-    pub fn counted(&mut self, kernel: Vec<(HookId, HookCounters)>) -> Vec<AgentEvent> {
+    pub(super) fn counted(&mut self, kernel: Vec<(HookId, HookCounters)>) -> Vec<AgentEvent> {
         self.kernel = kernel;
         let lost = self.kernel.iter().map(|(_, counters)| counters.lost).sum();
         let mut events = Vec::new();
@@ -55,12 +55,12 @@ impl Accounting {
     }
 
     /// Records that never came although a later one of the same CPU did.
-    pub fn holes(&self) -> u64 {
+    pub(super) fn holes(&self) -> u64 {
         self.sequences.values().map(|(count, highest)| (highest + 1).saturating_sub(*count)).sum()
     }
 
     /// Each hook's figures.
-    pub fn counters(&self) -> Vec<Counters> {
+    pub(super) fn counters(&self) -> Vec<Counters> {
         self.kernel
             .iter()
             .map(|(hook, kernel)| Counters {

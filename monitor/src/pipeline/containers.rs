@@ -1,9 +1,6 @@
 //! The node's containers: which cgroup is whose, what is known of each, and which events still wait to be told.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use postern_ebpf::abi::ProcessKey;
 use rustc_hash::FxHashMap;
@@ -23,7 +20,7 @@ const REMEMBERED_MAX: usize = 8_192;
 
 /// The node's containers.
 #[derive(Default)]
-pub struct Containers {
+pub(super) struct Containers {
     /// By the cgroup's id in the kernel.
     by_cgroup: FxHashMap<u64, Option<Arc<CgroupContainer>>>,
     known: FxHashMap<Arc<str>, State>,
@@ -62,7 +59,7 @@ struct Waiting {
 
 impl Containers {
     /// The container that a cgroup belongs to.
-    pub fn of_cgroup(&mut self, id: u64, path: impl FnOnce() -> Vec<u8>) -> Option<Arc<CgroupContainer>> {
+    pub(super) fn of_cgroup(&mut self, id: u64, path: impl FnOnce() -> Vec<u8>) -> Option<Arc<CgroupContainer>> {
         if let Some(known) = self.by_cgroup.get(&id) {
             return known.clone();
         }
@@ -74,8 +71,24 @@ impl Containers {
         container
     }
 
+    /// The container that a process found in /proc runs in.
+    pub(super) fn of_seed(path: &[u8]) -> Option<Arc<CgroupContainer>> {
+        str::from_utf8(path).ok().and_then(cgroup::parse).map(Arc::new)
+    }
+
+    /// The container with that id, if it was seen.
+    pub(super) fn reference(&self, id: &str) -> Option<Arc<CgroupContainer>> {
+        self.known.get(id).map(|state| Arc::clone(&state.reference))
+    }
+
     /// A process runs in the container. Returns whether it is its first.
-    pub fn enter(&mut self, container: &Arc<CgroupContainer>, process: ProcessKey, inner_pid: u32, now_ns: u64) -> bool {
+    pub(super) fn enter(
+        &mut self,
+        container: &Arc<CgroupContainer>,
+        process: ProcessKey,
+        inner_pid: u32,
+        now_ns: u64,
+    ) -> bool {
         let state = self.state(container, now_ns);
         let first = state.init.is_none() || inner_pid == 1;
         if first {
@@ -85,7 +98,7 @@ impl Containers {
     }
 
     /// Remembers whether a container may do everything; true once and for all.
-    pub fn note_privileged(&mut self, id: &str, privileged: bool) -> bool {
+    pub(super) fn note_privileged(&mut self, id: &str, privileged: bool) -> bool {
         self.known.get_mut(id).is_some_and(|state| {
             state.privileged |= privileged;
             state.privileged
@@ -93,7 +106,7 @@ impl Containers {
     }
 
     /// A container's first process has ended: the container has, and one with the same id would be another.
-    pub fn leave(&mut self, id: &str, process: ProcessKey) {
+    pub(super) fn leave(&mut self, id: &str, process: ProcessKey) {
         if let Some(state) = self.known.get_mut(id)
             && state.init == Some(process)
         {
@@ -103,7 +116,7 @@ impl Containers {
     }
 
     /// What the API server said.
-    pub fn pods(&mut self, update: &PodUpdate, now_ns: u64) {
+    pub(super) fn pods(&mut self, update: &PodUpdate, now_ns: u64) {
         self.standalone |= matches!(update, PodUpdate::Standalone { .. });
         self.pods.apply(update, now_ns);
         for state in self.known.values_mut() {
@@ -112,12 +125,12 @@ impl Containers {
     }
 
     /// Pods of this node.
-    pub fn pod_count(&self) -> usize {
+    pub(super) fn pod_count(&self) -> usize {
         self.pods.counts().living
     }
 
     /// What the runtime said of a container; `None` if it does not know it or could not be asked.
-    pub fn answered(&mut self, id: &str, found: Option<Container>) {
+    pub(super) fn answered(&mut self, id: &str, found: Option<Container>) {
         if let Some(state) = self.known.get_mut(id) {
             state.answer = found.map_or(Answer::Missing, |container| Answer::Found(Arc::new(container)));
             state.settled = None;
@@ -125,54 +138,60 @@ impl Containers {
     }
 
     /// What the runtime is to be asked.
-    pub fn take_requests(&mut self) -> Vec<Arc<CgroupContainer>> {
+    pub(super) fn take_requests(&mut self) -> Vec<Arc<CgroupContainer>> {
         std::mem::take(&mut self.requests)
     }
 
     /// Completes an event with its container, or keeps it until more is known.
-    pub fn complete(&mut self, event: Event, container: Option<&Arc<CgroupContainer>>, now_ns: u64) -> Option<Event> {
+    pub(super) fn complete(
+        &mut self,
+        event: Event,
+        container: Option<&Arc<CgroupContainer>>,
+        now_ns: u64,
+    ) -> Option<Event> {
         let Some(container) = container else { return Some(event) };
-        let state = self.state(container, now_ns);
-        if let Some(settled) = &state.settled {
-            let settled = Arc::clone(settled);
-            return Some(Event { enrichment: enrichment(&settled), container: Some(settled), ..event });
-        }
-        let waiting = Waiting { since_ns: now_ns, id: container.id.clone(), event };
-        match self.told(waiting, false) {
-            Ok(event) => Some(event),
-            Err(waiting) => {
-                self.waiting.push_back(waiting);
+        self.state(container, now_ns);
+        match self.describe(&container.id, false) {
+            Some((container, enrichment)) => Some(Event { container: Some(container), enrichment, ..event }),
+            None => {
+                self.waiting.push_back(Waiting { since_ns: now_ns, id: container.id.clone(), event });
                 None
             }
         }
     }
 
     /// Events that waited and now are complete, or have waited long enough.
-    pub fn released(&mut self, now_ns: u64) -> Vec<Event> {
+    pub(super) fn released(&mut self, now_ns: u64) -> Vec<Event> {
         let mut out = Vec::new();
-        let mut still = VecDeque::new();
-        let over = self.waiting.len().saturating_sub(WAITING_MAX);
-        for (position, waiting) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
+        let waiting = std::mem::take(&mut self.waiting);
+        let over = waiting.len().saturating_sub(WAITING_MAX);
+        for (position, waiting) in waiting.into_iter().enumerate() {
             let overdue = position < over || now_ns.saturating_sub(waiting.since_ns) >= WAIT_NS;
-            match self.told(waiting, overdue) {
-                Ok(event) => out.push(event),
-                Err(waiting) => still.push_back(waiting),
+            match self.describe(&waiting.id, overdue) {
+                Some((container, enrichment)) => {
+                    out.push(Event { container: Some(container), enrichment, ..waiting.event });
+                }
+                None if overdue => out.push(Event { enrichment: Enrichment::None, ..waiting.event }),
+                None => self.waiting.push_back(waiting),
             }
         }
-        self.waiting = still;
         out
     }
 
     /// Whether any event waits.
-    pub fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// The event with what can be said of its container, if no more is to come or to be waited for.
-    fn told(&mut self, waiting: Waiting, overdue: bool) -> Result<Event, Waiting> {
-        let Some(state) = self.known.get_mut(&waiting.id) else { return Ok(waiting.event) };
+    /// What can be said of a container, if no more is to come or to be waited for.
+    fn describe(&mut self, id: &str, overdue: bool) -> Option<(Arc<Container>, Enrichment)> {
+        let state = self.known.get_mut(id)?;
+        if let Some(settled) = &state.settled {
+            return Some((Arc::clone(settled), enrichment(settled)));
+        }
         let reference = &state.reference;
-        let mut container = self.pods.describe(&reference.id, reference.pod_uid.as_deref()).unwrap_or_else(|| Container {
+        let pod_uid = reference.pod_uid.as_deref();
+        let mut container = self.pods.describe(&reference.id, pod_uid).unwrap_or_else(|| Container {
             id: reference.id.clone(),
             pod_uid: reference.pod_uid.clone(),
             ..Container::default()
@@ -192,9 +211,9 @@ impl Containers {
         if enrichment == Enrichment::Complete || last_word {
             state.settled = Some(Arc::clone(&container));
         } else if !overdue {
-            return Err(waiting);
+            return None;
         }
-        Ok(Event { container: Some(container), enrichment, ..waiting.event })
+        Some((container, enrichment))
     }
 
     fn state(&mut self, container: &Arc<CgroupContainer>, now_ns: u64) -> &mut State {

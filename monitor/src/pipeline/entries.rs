@@ -179,7 +179,14 @@ impl Entries {
         (self.place(decoder, &arrival), mark)
     }
 
-    fn open_login(&mut self, decoder: &Decoder, process: ProcessKey, login: Login, confidence: Confidence, now_ns: u64) {
+    fn open_login(
+        &mut self,
+        decoder: &Decoder,
+        process: ProcessKey,
+        login: Login,
+        confidence: Confidence,
+        now_ns: u64,
+    ) {
         let key = to_tick(process);
         if self.open.contains_key(&key) {
             return;
@@ -243,9 +250,9 @@ fn seeded_login(seed: &SeedProcess, process: &Process) -> Login {
         user: user.name.clone().unwrap_or_else(|| user.id.to_string().into()),
         user_known: Some(true),
         source: Source {
-            address: connection.map(|it| it.source_ip.to_string().into()),
-            ip: connection.map(|it| it.source_ip),
-            port: connection.map(|it| it.source_port),
+            address: connection.map(|it| it.client.ip().to_string().into()),
+            ip: connection.map(|it| it.client.ip()),
+            port: connection.map(|it| it.client.port()),
         },
         method: None,
         key_fingerprint: None,

@@ -107,7 +107,7 @@ impl Pipeline {
         for seed in order {
             let (process, facts) = self.decoder.seeded(seed);
             let process = Arc::new(process);
-            let cgroup = self.containers.of_seed(&seed.cgroup);
+            let cgroup = Containers::of_seed(&seed.cgroup);
             let container = cgroup.filter(|_| facts.namespaces.mnt != self.host.namespaces.mnt);
             let parent = self.processes.by_pid(seed.parent).cloned();
             if let Some(container) = &container {
@@ -222,14 +222,17 @@ impl Pipeline {
         let previous = self.processes.get(body.previous).cloned();
         let crossing = self.crossing(container.as_ref(), previous.as_ref(), &process, &facts, now_ns);
         let parent = self.parent(exec);
-        let placed = self.entries.place(&self.decoder, &entries::Arrival {
-            mark: &body.entry,
-            process: &process,
-            previous: previous.as_ref(),
-            parent: parent.as_deref(),
-            container: container.as_ref(),
-            crossing: crossing.is_some(),
-        });
+        let placed = self.entries.place(
+            &self.decoder,
+            &entries::Arrival {
+                mark: &body.entry,
+                process: &process,
+                previous: previous.as_ref(),
+                parent: parent.as_deref(),
+                container: container.as_ref(),
+                crossing: crossing.is_some(),
+            },
+        );
         let lineage = Lineage {
             group_leader: self.leader(body.group_leader, &process),
             session_leader: self.leader(body.session_leader, &process),
@@ -337,8 +340,7 @@ impl Pipeline {
             Outcome::Opened { process } => {
                 if let Some(login) = self.entries.opened(process) {
                     // What the login program says of a login comes before its session, or not at all.
-                    let enrichment =
-                        if login.method.is_some() { Enrichment::Complete } else { Enrichment::Partial };
+                    let enrichment = if login.method.is_some() { Enrichment::Complete } else { Enrichment::Partial };
                     self.session_event(Body::SessionOpened(login), process, enrichment, now_ns);
                 }
             }
@@ -437,7 +439,11 @@ impl Pipeline {
             privileged: bounding.contains(self.host.capabilities) && seccomp == SeccompMode::Disabled,
             effective: Capabilities(facts.effective),
             bounding,
-            host_namespaces: shared.into_iter().filter(|(_, own, host)| own == host && *own != 0).map(|it| it.0).collect(),
+            host_namespaces: shared
+                .into_iter()
+                .filter(|(_, own, host)| own == host && *own != 0)
+                .map(|it| it.0)
+                .collect(),
             seccomp,
             no_new_privileges: facts.no_new_privileges,
             user_id: facts.user_id,

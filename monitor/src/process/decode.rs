@@ -182,11 +182,6 @@ impl Decoder {
         }
     }
 
-    fn file(&self, file: &FileIdentity) -> Executable {
-        // The kernel's own encoding of device numbers (include/linux/kdev_t.h).
-        Executable { inode: file.inode, device: (file.device >> 20, file.device & 0xf_ffff), ..Executable::default() }
-    }
-
     fn credentials(&self, raw: &RawCredentials, on_node: bool) -> Credentials {
         let user = |id: u32| User { id, name: if on_node { self.users.name(id) } else { None } };
         let group = |id: u32| User { id, name: None };

@@ -1,0 +1,112 @@
+//! What went wrong with the API server, in words that tell an operator where to look.
+
+use std::{error::Error as _, fmt, time::Duration};
+
+use kube::core::Status;
+
+/// Longest text of the server's that a message carries, in bytes.
+const QUOTED_BYTES: usize = 300;
+/// The longest wait that a server can ask for.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// Why a list or a watch failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: FailureKind,
+    text: String,
+    /// How long the server asks to be left alone.
+    pub(super) wait: Option<Duration>,
+}
+
+/// Failures that an operator would treat alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FailureKind {
+    /// The resource version is too old to continue from (410): list anew.
+    Expired,
+    /// A watch ended without need: watch again from where it was.
+    Ended,
+    /// Nobody answers.
+    Unanswered,
+    /// The server does not know who we are (401).
+    Unauthenticated,
+    /// The server knows us and does not let us (403).
+    Forbidden,
+    /// The server has too much to do or is broken (429, 5xx), or refuses the request otherwise.
+    Refused,
+    /// The server's answer makes no sense.
+    Garbled,
+}
+
+impl Failure {
+    pub(super) fn new(kind: FailureKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into(), wait: None }
+    }
+
+    pub(super) fn of_kind(kind: FailureKind, error: &kube::Error) -> Self {
+        Self::new(kind, chain(error))
+    }
+
+    pub(super) fn garbled(text: impl fmt::Display) -> Self {
+        Self::new(FailureKind::Garbled, text.to_string())
+    }
+
+    pub(super) fn of_status(status: &Status) -> Self {
+        let kind = match status.code {
+            410 => FailureKind::Expired,
+            401 => FailureKind::Unauthenticated,
+            403 => FailureKind::Forbidden,
+            _ => FailureKind::Refused,
+        };
+        let asked = status.details.as_ref().map(|details| u64::from(details.retry_after_seconds));
+        Self {
+            kind,
+            text: format!("{} {}: {}", status.code, quoted(&status.reason), quoted(&status.message)),
+            wait: asked.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT)),
+        }
+    }
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::of_status(&status),
+            kube::Error::SerdeError(error) => Self::garbled(error),
+            kube::Error::FromUtf8(error) => Self::garbled(error),
+            error => Self::of_kind(FailureKind::Unanswered, &error),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            FailureKind::Expired => "the API server has forgotten where the watch was",
+            FailureKind::Ended => "the API server or the network ended a watch",
+            FailureKind::Unanswered => "the API server does not answer",
+            FailureKind::Unauthenticated => "the API server does not accept the token",
+            FailureKind::Forbidden => "the service account may not list and watch pods",
+            FailureKind::Refused => "the API server refuses",
+            FailureKind::Garbled => "the API server's answer makes no sense",
+        };
+        write!(f, "{what} ({})", self.text)
+    }
+}
+
+/// An error with its causes: the outer ones seldom say more than that there was one.
+fn chain(error: &kube::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let inner = error.to_string();
+        if !text.contains(&inner) {
+            text = format!("{text}: {inner}");
+        }
+        cause = error.source();
+    }
+    quoted(&text)
+}
+
+/// Somebody else's text: short, and without control characters.
+fn quoted(text: &str) -> String {
+    text[..text.floor_char_boundary(QUOTED_BYTES)].escape_debug().to_string()
+}

@@ -1,0 +1,167 @@
+//! The two requests that are ever sent: a list of this node's pods, and a watch on them. Both read a bounded amount, whatever the server sends.
+//!
+//! `kube_runtime::watcher` is not used: it reads lines without a bound, reconnects without a pause to a server that ends every watch at once, never
+//! leaves a resource version that is refused with an HTTP 410, starts its back-off over with every attempt to list, and does not tell when a watch is
+//! open again. What stays is small, as one kind of object and one selector are all there is.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
+use kube::{
+    Client,
+    api::{ListParams, VersionMatch, WatchParams},
+    core::{Request, WatchEvent},
+};
+use tokio::time::timeout;
+
+use super::{
+    PodFacts,
+    facts::read,
+    failure::{Failure, FailureKind},
+    settings::{Bounds, Pace},
+    view::{PodListView, PodView},
+};
+
+/// Most pods in a list. Kubelet's own default limit is 110.
+const PODS: usize = 4096;
+
+/// The pods of one node, at one API server.
+pub(super) struct Source {
+    pub(super) client: Client,
+    pub(super) selector: String,
+    pub(super) pace: Pace,
+    pub(super) bounds: Bounds,
+}
+
+/// A whole list.
+pub(super) struct Listed {
+    pub(super) pods: Vec<Arc<PodFacts>>,
+    pub(super) resource_version: String,
+}
+
+/// Something that an open watch said.
+pub(super) enum Said {
+    Applied(Arc<PodFacts>, Version),
+    Deleted(Arc<str>, Version),
+    Bookmark(Version),
+}
+
+/// A resource version: opaque, and only handed back.
+pub(super) type Version = String;
+
+impl Source {
+    /// Lists the pods. A first list may be served from the API server's cache, which has an index by node and costs its store nothing; after that
+    /// cache has failed us (410), `fresh` asks for what the store has, page by page.
+    pub(super) async fn list(&self, fresh: bool) -> Result<Listed, Failure> {
+        timeout(self.pace.answer, self.list_pages(fresh)).await.unwrap_or_else(|_| Err(late(self.pace.answer)))
+    }
+
+    async fn list_pages(&self, fresh: bool) -> Result<Listed, Failure> {
+        let mut params = ListParams::default().fields(&self.selector);
+        if fresh {
+            params.limit = Some(self.pace.page);
+        } else {
+            params = params.at("0").matching(VersionMatch::NotOlderThan);
+        }
+        let mut pods = Vec::new();
+        loop {
+            let page = self.list_page(&params).await?;
+            for view in page.items {
+                pods.push(Arc::new(read(view).map_err(Failure::garbled)?));
+            }
+            if pods.len() > PODS {
+                return Err(Failure::garbled(format_args!("more than {PODS} pods on one node")));
+            }
+            let metadata = page.metadata;
+            if !metadata.continue_token.is_empty() {
+                params.continue_token = Some(metadata.continue_token);
+            } else if metadata.resource_version.is_empty() {
+                return Err(Failure::garbled("a list without a resource version"));
+            } else {
+                return Ok(Listed { pods, resource_version: metadata.resource_version });
+            }
+        }
+    }
+
+    async fn list_page(&self, params: &ListParams) -> Result<PodListView, Failure> {
+        let request = Request::new("/api/v1/pods").list(params).map_err(Failure::garbled)?;
+        let body = self.client.request_stream(request).await?;
+        let mut bytes = Vec::new();
+        let most = self.bounds.page_bytes;
+        body.take(most.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .await
+            .map_err(|error| broken(FailureKind::Unanswered, error))?;
+        if bytes.len() as u64 > most {
+            return Err(Failure::garbled(format_args!("a list longer than {most} bytes")));
+        }
+        serde_json::from_slice(&bytes).map_err(Failure::garbled)
+    }
+
+    /// Opens a watch from a resource version on.
+    pub(super) async fn watch(&self, version: &str) -> Result<OpenWatch<impl AsyncBufRead + Unpin + use<>>, Failure> {
+        let mut params = WatchParams::default().fields(&self.selector);
+        params.timeout = Some(u32::try_from(self.pace.watch.as_secs()).unwrap_or(u32::MAX));
+        let request = Request::new("/api/v1/pods").watch(&params, version).map_err(Failure::garbled)?;
+        let answer = timeout(self.pace.answer, self.client.request_stream(request)).await;
+        let body = answer.map_err(|_| late(self.pace.answer))??;
+        Ok(OpenWatch { body: Box::pin(body), line: Vec::new(), most: self.bounds.line_bytes })
+    }
+}
+
+/// A watch that is open.
+pub(super) struct OpenWatch<B> {
+    body: B,
+    line: Vec<u8>,
+    most: u64,
+}
+
+impl<B: AsyncBufRead + Unpin> OpenWatch<B> {
+    /// The next thing it says; `None` when the server has ended it. Not to be called again after an error.
+    pub(super) async fn next(&mut self) -> Result<Option<Said>, Failure> {
+        self.line.clear();
+        let mut bounded = (&mut self.body).take(self.most);
+        bounded.read_until(b'\n', &mut self.line).await.map_err(|error| broken(FailureKind::Ended, error))?;
+        if self.line.is_empty() {
+            return Ok(None);
+        }
+        if self.line.last() != Some(&b'\n') {
+            return Err(if self.line.len() as u64 == self.most {
+                Failure::garbled(format_args!("a line longer than {} bytes", self.most))
+            } else {
+                Failure::new(FailureKind::Ended, "in the middle of a line")
+            });
+        }
+        let said = match serde_json::from_slice(&self.line).map_err(Failure::garbled)? {
+            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
+                let (facts, version) = versioned(pod)?;
+                Said::Applied(Arc::new(facts), version)
+            }
+            WatchEvent::Deleted(pod) => {
+                let (facts, version) = versioned(pod)?;
+                Said::Deleted(facts.pod.uid.clone(), version)
+            }
+            WatchEvent::Bookmark(bookmark) => Said::Bookmark(bookmark.metadata.resource_version),
+            WatchEvent::Error(status) => return Err(Failure::of_status(&status)),
+        };
+        // One huge object must not cost its size for ever.
+        self.line.shrink_to(64 << 10);
+        Ok(Some(said))
+    }
+}
+
+fn versioned(mut pod: PodView) -> Result<(PodFacts, Version), Failure> {
+    let version = std::mem::take(&mut pod.metadata.resource_version);
+    if version.is_empty() {
+        return Err(Failure::garbled("a pod without a resource version"));
+    }
+    Ok((read(pod).map_err(Failure::garbled)?, version))
+}
+
+fn late(after: Duration) -> Failure {
+    Failure::new(FailureKind::Unanswered, format!("no whole answer within {after:?}"))
+}
+
+fn broken(kind: FailureKind, error: std::io::Error) -> Failure {
+    Failure::of_kind(kind, &kube::Error::ReadEvents(error))
+}

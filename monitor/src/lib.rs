@@ -1,9 +1,16 @@
 //! Postern watches every way into a Kubernetes node that is not the API server. ARCHITECTURE.md is the map.
 
+pub mod admin;
+pub mod agent;
+pub mod cli;
 pub mod config;
 pub mod detect;
 pub mod event;
+pub mod exit;
+pub mod metrics;
+pub mod privileges;
 pub mod probe;
 pub mod process;
 pub mod record;
 pub mod sink;
+pub mod telemetry;

@@ -1,8 +1,9 @@
 //! Health and metrics over HTTP, on a thread and a runtime of their own: a storm of events may delay events, and must not make
-//! the node's health probe fail. Bounded in connections and in the life of each, so that a client that says nothing
-//! costs a place for a few seconds and no more.
+//! the node's health probe fail. Bounded in connections and in the life of each; when all places are taken the oldest connection
+//! goes, so that clients that say nothing cannot keep the probe out.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     io,
     net::SocketAddr,
@@ -11,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -27,13 +28,13 @@ use axum::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::oneshot,
     time::{Sleep, sleep},
 };
 
 use crate::metrics::{self, Figures};
 
-/// So many connections at a time; more wait in the socket's backlog.
+/// So many connections at a time; one more, and the oldest goes. An honest one is over within milliseconds.
 const CONNECTIONS: usize = 64;
 /// A connection serves one request and ends after this, whatever its other end does.
 const CONNECTION_LIFE: Duration = Duration::from_secs(5);
@@ -168,8 +169,7 @@ async fn serve(
     figures: Arc<Figures>,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
-    let listener =
-        Bounded { listener: TcpListener::from_std(listener)?, places: Arc::new(Semaphore::new(CONNECTIONS)) };
+    let listener = Bounded { listener: TcpListener::from_std(listener)?, places: VecDeque::new() };
     let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -223,7 +223,21 @@ async fn one_request(mut response: Response) -> Response {
 /// Accepts a bounded number of connections at a time.
 struct Bounded {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    /// One for each connection, the oldest first; dropping it ends the connection.
+    places: VecDeque<oneshot::Sender<()>>,
+}
+
+impl Bounded {
+    /// Room for one more connection. What ends here is gone when its task runs next, on this same thread.
+    fn place(&mut self) -> oneshot::Receiver<()> {
+        self.places.retain(|place| !place.is_closed());
+        if self.places.len() == CONNECTIONS {
+            drop(self.places.pop_front());
+        }
+        let (place, evicted) = oneshot::channel();
+        self.places.push_back(place);
+        evicted
+    }
 }
 
 impl Listener for Bounded {
@@ -232,14 +246,10 @@ impl Listener for Bounded {
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-                // The semaphore is never closed.
-                std::future::pending().await
-            };
             match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    let connection = Connection { stream, life: Box::pin(sleep(CONNECTION_LIFE)), _place: place };
-                    return (connection, address);
+                    let life = Box::pin(sleep(CONNECTION_LIFE));
+                    return (Connection { stream, life, evicted: self.place(), over: false }, address);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "health and metrics: a connection could not be accepted");
@@ -254,20 +264,23 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection that fails when its time is over.
+/// A connection that fails when its time is over, or when a newer one needs its place.
 struct Connection {
     stream: TcpStream,
     life: Pin<Box<Sleep>>,
-    _place: OwnedSemaphorePermit,
+    evicted: oneshot::Receiver<()>,
+    over: bool,
 }
 
 impl Connection {
-    /// An error once the time is over. Every poll also asks to be woken then.
+    /// An error once the connection is over. Every poll also asks to be woken then.
     fn alive(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.life.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
+        if self.life.as_mut().poll(context).is_ready() {
+            return Err(io::ErrorKind::TimedOut.into());
         }
+        // The channel is not to be asked again after its answer, and a server may well read again after an error.
+        self.over = self.over || Pin::new(&mut self.evicted).poll(context).is_ready();
+        if self.over { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 }
 
@@ -295,7 +308,7 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.alive(context)?;
-        Poll::Ready(ready!(Pin::new(&mut self.stream).poll_shutdown(context)))
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -377,7 +390,7 @@ mod tests {
         assert!(error.to_string().contains(&admin.address().to_string()), "{error}");
     }
 
-    /// More silent clients than there are places, and a probe behind them: it is answered once their time is over.
+    /// More silent clients than there are places, and a probe behind them: it is answered before their time is over.
     #[test]
     fn clients_that_say_nothing_do_not_keep_the_probe_out() {
         let (admin, _, _) = started(Duration::from_mins(1));
@@ -387,7 +400,14 @@ mod tests {
         }
         let begun = Instant::now();
         assert!(ask(&admin, "/healthz").starts_with("HTTP/1.1 200"));
-        assert!(begun.elapsed() < CONNECTION_LIFE * 3, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < CONNECTION_LIFE / 2, "{:?}", begun.elapsed());
+        let mut rest = Vec::new();
+        // The first of them had to go: its end is seen as an end or as a reset.
+        let _ = silent[0].read_to_end(&mut rest);
+        assert!(begun.elapsed() < CONNECTION_LIFE / 2, "{:?}", begun.elapsed());
+        // Those that kept their place have it no longer than anybody.
+        let _ = silent[CONNECTIONS + 7].read_to_end(&mut rest);
+        assert!(begun.elapsed() < CONNECTION_LIFE * 2, "{:?}", begun.elapsed());
     }
 
     #[test]

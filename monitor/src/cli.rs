@@ -21,8 +21,14 @@ pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// How much to say on standard error; default: $`POSTERN_LOG`, else info.
-    #[arg(long, global = true, value_enum, value_name = "LEVEL")]
+    /// How much to say on standard error.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "LEVEL",
+        help = "How much to say on standard error; default: the filter in $POSTERN_LOG, else info"
+    )]
     pub log_level: Option<LogLevel>,
 }
 
@@ -112,6 +118,18 @@ pub fn check(path: Option<&Path>, out: &mut impl Write, errors: &mut impl Write)
             Exit::Usage
         }
     }
+}
+
+/// `postern doctor`: what this kernel offers, which rung each sensor takes, and what that costs in coverage.
+pub fn doctor(_path: Option<&Path>, _out: &mut impl Write, errors: &mut impl Write) -> Exit {
+    let _ = writeln!(errors, "postern: `doctor` is not built in yet");
+    Exit::Unavailable
+}
+
+/// `postern schema`: the JSON schema of the event stream.
+pub fn schema(_out: &mut impl Write, errors: &mut impl Write) -> Exit {
+    let _ = writeln!(errors, "postern: `schema` is not built in yet");
+    Exit::Unavailable
 }
 
 /// Lists problems, a line each, and how many there are.

@@ -20,11 +20,12 @@ fn obey(arguments: &Arguments) -> Exit {
     if let Err(message) = telemetry::start(arguments.log_level) {
         return fail(Exit::Usage, &message);
     }
+    let (mut out, mut errors) = (io::stdout(), io::stderr());
     match &arguments.command {
         Command::Run(wanted) => run(wanted),
-        Command::Check(config) => cli::check(config.path.as_deref(), &mut io::stdout(), &mut io::stderr()),
-        Command::Doctor(_) => fail(Exit::Unavailable, &"`postern doctor` is not built in yet"),
-        Command::Schema => fail(Exit::Unavailable, &"`postern schema` is not built in yet"),
+        Command::Check(config) => cli::check(config.path.as_deref(), &mut out, &mut errors),
+        Command::Doctor(config) => cli::doctor(config.path.as_deref(), &mut out, &mut errors),
+        Command::Schema => cli::schema(&mut out, &mut errors),
     }
 }
 

@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal};
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::printable;
+
 /// The environment variable that holds a filter (`postern=debug,kube=info`).
 pub const FILTER_VARIABLE: &str = "POSTERN_LOG";
 
@@ -63,7 +65,7 @@ fn filter(level: Option<LogLevel>, variable: Option<&str>) -> Result<EnvFilter, 
         (None, Some(variable)) if !variable.is_empty() => variable.to_owned(),
         (None, _) => "warn,postern=info".to_owned(),
     };
-    EnvFilter::try_new(&directives).map_err(|error| format!("{FILTER_VARIABLE}: {}", error.to_string().escape_debug()))
+    EnvFilter::try_new(&directives).map_err(|error| format!("{FILTER_VARIABLE}: {}", printable(&error.to_string())))
 }
 
 #[cfg(test)]

@@ -23,12 +23,13 @@ use std::{
 };
 
 pub use problem::Problem;
+pub(crate) use problem::printable;
 
 use self::{
     problem::Place,
     reader::{Located, Reader, Section, Spot, choice, within},
     tree::Node,
-    values::{duration, name, path, size},
+    values::{duration, label, name, path, size},
 };
 use crate::{
     detect::AccessPolicy,
@@ -233,7 +234,7 @@ impl Config {
 
     fn read_names(&mut self, reader: &mut Reader, root: &Section<'_>) {
         if let Some(section) = reader.subsection(root, "cluster", &["name"]) {
-            self.cluster = reader.get(&section, "name", "a name", name).map(Arc::from);
+            self.cluster = reader.get(&section, "name", "a name", label).map(Arc::from);
         }
         if let Some(section) = reader.subsection(root, "node", &["name"]) {
             self.node = reader.get(&section, "name", "a name", name).map(Arc::from);
@@ -313,5 +314,5 @@ fn read_secret(file: &Path) -> io::Result<String> {
 
 fn at(name: &str, place: Place, message: String) -> Problem {
     let Place { line, column } = place;
-    Problem { file: name.escape_debug().to_string().into(), line, column, path: String::new(), message }
+    Problem { file: printable(name).into(), line, column, path: String::new(), message }
 }

@@ -41,11 +41,23 @@ impl Place {
     pub(super) const START: Self = Self { line: 1, column: 1 };
 }
 
-/// A value as a message may repeat it: escaped, since it goes to a terminal, and cut.
+/// Text as a terminal may see it: what is not printable is escaped, quotes are left alone.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' => shown.push(c),
+            c => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
+}
+
+/// A value as a message may repeat it: printable, and cut.
 pub(super) fn quoted(text: &str) -> String {
     let cut: String = text.chars().take(QUOTED_CHARACTERS).collect();
     let rest = if cut.len() < text.len() { "..." } else { "" };
-    format!("`{}{rest}`", cut.escape_debug())
+    format!("`{}{rest}`", printable(&cut))
 }
 
 /// `: did you mean ...?` where one of `known` is close to `written`, else the list of them.
@@ -93,6 +105,7 @@ mod tests {
     #[test]
     fn a_repeated_value_is_escaped_and_cut() {
         assert_eq!(quoted("a\u{1b}[31m"), "`a\\u{1b}[31m`");
+        assert_eq!(quoted("it's \"so\"\u{202e}"), "`it's \"so\"\\u{202e}`");
         assert_eq!(quoted(&"x".repeat(100)).len(), 64 + 3 + 2);
     }
 }

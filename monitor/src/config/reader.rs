@@ -3,7 +3,7 @@
 use std::{fmt::Display, sync::Arc};
 
 use super::{
-    problem::{Place, Problem, quoted, suggestion},
+    problem::{Place, Problem, printable, quoted, suggestion},
     tree::{Entry, Finding, Node, Value},
     values::Parsed,
 };
@@ -75,7 +75,7 @@ pub(super) struct Reader {
 impl Reader {
     /// A reader of the file called `name`, which starts with what the tree's parser found.
     pub(super) fn new(name: &str, findings: Vec<Finding>) -> Self {
-        let file: Arc<str> = name.escape_debug().to_string().into();
+        let file: Arc<str> = printable(name).into();
         let mut reader = Self { file, problems: Vec::new(), warnings: Vec::new(), unlisted: 0 };
         for (at, message) in findings {
             reader.problem(&Spot { path: String::new(), at }, message);

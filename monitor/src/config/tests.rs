@@ -188,6 +188,8 @@ fn the_node_is_named_by_the_file_first_and_the_pod_second() {
     let name = |text| Config::parse(text, "t.yaml", &pod).expect("valid").node;
     assert_eq!(name("").as_deref(), Some("from-pod"));
     assert_eq!(name("node: {name: from-file}").as_deref(), Some("from-file"));
+    let cluster = parse("cluster: {name: 'arn:aws:eks:eu-west-1:123456789012:cluster/a b'}").expect("valid").cluster;
+    assert_eq!(cluster.as_deref(), Some("arn:aws:eks:eu-west-1:123456789012:cluster/a b"));
     let hostile = Surroundings { node_name: Some("a\nb".into()), ..Surroundings::none() };
     assert_eq!(Config::parse("", "t.yaml", &hostile).expect_err("no name")[0].path, "node.name");
 }

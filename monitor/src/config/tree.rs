@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput};
 
-use super::problem::{Place, quoted};
+use super::problem::{Place, printable, quoted};
 
 /// The largest file that is read, in bytes.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
@@ -189,6 +189,6 @@ fn place(span: Span) -> Place {
 
 fn unreadable(error: &ScanError) -> Finding {
     let marker = error.marker();
-    let message = format!("this cannot be read as YAML: {}", error.info().escape_debug());
+    let message = format!("this cannot be read as YAML: {}", printable(&error.info()));
     (Place { line: marker.line().max(1), column: marker.col() + 1 }, message)
 }

@@ -120,6 +120,14 @@ pub(super) fn forward_address(text: &str) -> Parsed<ForwardAddress> {
     Ok(ForwardAddress { tls, host: host.to_owned(), port })
 }
 
+/// A cluster's name: some providers have spaces, colons and slashes in theirs.
+pub(super) fn label(text: &str) -> Parsed<String> {
+    if text.len() > 253 {
+        return Err(format!("longer than 253 bytes: {}", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
 /// A name that goes into metrics and messages.
 pub(super) fn name(text: &str) -> Parsed<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

@@ -1,33 +1,65 @@
-//! tmp
-use postern::probe::*;
-fn main() {
-    let s = ProbeSettings { ring_bytes: 8 << 20, host_root: "/proc/1/root".into() };
-    let t = std::time::Instant::now();
-    let mut p = match Probe::load(&s) {
-        Ok(p) => p,
-        Err(e) => {
-            println!("{e} {e:#?}");
-            return;
+//! The `postern` program: arguments, telemetry, crypto provider, configuration, agent, exit code, in this order.
+
+use std::{io, process::ExitCode};
+
+use postern::{
+    agent,
+    cli::{self, Arguments, Command},
+    exit::Exit,
+    privileges, telemetry,
+};
+
+fn main() -> ExitCode {
+    match Arguments::read() {
+        Ok(arguments) => obey(&arguments).into(),
+        Err(exit) => exit.into(),
+    }
+}
+
+fn obey(arguments: &Arguments) -> Exit {
+    if let Err(message) = telemetry::start(arguments.log_level) {
+        return fail(Exit::Usage, &message);
+    }
+    let (mut out, mut errors) = (io::stdout(), io::stderr());
+    match &arguments.command {
+        Command::Run(wanted) => run(wanted),
+        Command::Check(config) => cli::check(config.path.as_deref(), &mut out, &mut errors),
+        Command::Doctor(config) => cli::doctor(config.path.as_deref(), &mut out, &mut errors),
+        Command::Schema => cli::schema(&mut out, &mut errors),
+    }
+}
+
+fn run(wanted: &cli::Run) -> Exit {
+    // Two providers may be in the graph; whoever asks first has to find one chosen.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return fail(Exit::Software, &"a crypto provider was installed before");
+    }
+    let config = match wanted.configuration() {
+        Ok(config) => config,
+        Err(problems) => {
+            cli::report(&problems, &mut io::stderr());
+            return Exit::Usage;
         }
     };
-    println!("load {:?} missing {:?}", t.elapsed(), p.missing());
-    match p.arm(&s) {
-        Ok(a) => println!("{a:?}"),
-        Err(e) => {
-            println!("{e}");
-            println!("{e:#?}");
-            return;
-        }
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
     }
-    println!("armed {:?}", t.elapsed());
-    let mut r = p.ring().unwrap();
-    let c = p.counters().unwrap();
-    let _ = std::process::Command::new("/bin/echo").arg("hi there").status();
-    let _ =
-        std::process::Command::new("/bin/sh").args(["-c", "(id; true) >/dev/null"]).current_dir("/usr/lib").status();
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    let n = r.drain(10000, |b| {
-        println!("{} {}", b.len(), String::from_utf8_lossy(&b[..]).replace(|c: char| c.is_control(), "."))
-    });
-    println!("{n} {:#?}", c.read());
+    if let Err(error) = privileges::check() {
+        return fail(Exit::NoPermission, &error);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(Exit::Software, &error),
+    };
+    match runtime.block_on(agent::run(config)) {
+        Ok(()) => Exit::Success,
+        Err(failure) => fail(failure.exit(), &failure),
+    }
+}
+
+fn fail(exit: Exit, error: &dyn std::fmt::Display) -> Exit {
+    use io::Write;
+    // Not by telemetry: a level of `off` must not hide why the program ended.
+    let _ = writeln!(io::stderr(), "postern: {error}");
+    exit
 }

@@ -60,6 +60,30 @@ impl EntryType {
             Self::Unknown => "unknown",
         }
     }
+
+    /// Every type, in the order of their declaration.
+    pub const ALL: [Self; 15] = [
+        Self::Init,
+        Self::Sshd,
+        Self::Console,
+        Self::Terminal,
+        Self::Kubelet,
+        Self::KubectlExec,
+        Self::KubectlDebug,
+        Self::DebugNode,
+        Self::Probe,
+        Self::RuntimeExec,
+        Self::Ssm,
+        Self::Cron,
+        Self::At,
+        Self::ContainerEscape,
+        Self::Unknown,
+    ];
+
+    /// The type that [`Self::as_str`] spells so.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|entry_type| entry_type.as_str() == text)
+    }
 }
 
 /// The way an access session came in: the entry type of an entry that a person made.
@@ -114,5 +138,18 @@ impl Confidence {
             Self::Linked => "linked",
             Self::Likely => "likely",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_type_reads_back_from_its_own_spelling() {
+        for entry_type in EntryType::ALL {
+            assert_eq!(EntryType::parse(entry_type.as_str()), Some(entry_type));
+        }
+        assert_eq!(EntryType::parse("SSHD"), None);
     }
 }

@@ -1,0 +1,227 @@
+//! The command line: what can be asked of the program, and the commands that only look.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config::{Config, Problem, Surroundings},
+    exit::Exit,
+    sink::settings::{Format, Target},
+    telemetry::LogLevel,
+};
+
+/// Watches every way into a Kubernetes node, and says who came in and what they did there.
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, arg_required_else_help = true, infer_subcommands = false)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How much to say on standard error.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "LEVEL",
+        help = "How much to say on standard error; default: the filter in $POSTERN_LOG, else info"
+    )]
+    pub log_level: Option<LogLevel>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch this machine until told to stop.
+    Run(Run),
+    /// Check a configuration and list every problem in it.
+    Check(ConfigPath),
+    /// Say what this kernel offers, which way each sensor takes, and what that costs in coverage.
+    Doctor(ConfigPath),
+    /// Print the JSON schema of the event stream.
+    Schema,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Which file.
+    #[command(flatten)]
+    pub config: ConfigPath,
+    /// Print events on standard output in this form, whatever the configuration says of it.
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub output: Option<Output>,
+}
+
+/// Which configuration file.
+#[derive(Debug, Args)]
+pub struct ConfigPath {
+    /// Configuration file; default: /etc/postern/postern.yaml where it exists.
+    #[arg(long = "config", short = 'c', value_name = "PATH")]
+    pub path: Option<PathBuf>,
+}
+
+/// The form of events on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Pretty,
+    /// ECS, one JSON object a line.
+    Json,
+}
+
+impl From<Output> for Format {
+    fn from(output: Output) -> Self {
+        match output {
+            Output::Pretty => Self::Pretty,
+            Output::Json => Self::Json,
+        }
+    }
+}
+
+impl Arguments {
+    /// Reads this process's arguments. Where they ask for help or the version, or are wrong, that is printed and the
+    /// exit code is returned.
+    pub fn read() -> Result<Self, Exit> {
+        Self::try_parse().map_err(|error| {
+            // Nobody is left to tell when the terminal is gone.
+            let _ = error.print();
+            if error.use_stderr() { Exit::Usage } else { Exit::Success }
+        })
+    }
+}
+
+impl Run {
+    /// The configuration that these arguments ask for.
+    pub fn configuration(&self) -> Result<Config, Vec<Problem>> {
+        let mut config = Config::load(self.config.path.as_deref(), &Surroundings::of_this_process())?;
+        if let Some(output) = self.output {
+            config.set_output(output.into());
+        }
+        Ok(config)
+    }
+}
+
+/// `postern check`: every problem to `errors`, or what the configuration says to `out`.
+pub fn check(path: Option<&Path>, out: &mut impl Write, errors: &mut impl Write) -> Exit {
+    match Config::load(path, &Surroundings::of_this_process()) {
+        Ok(config) => {
+            // A closed pipe changes nothing about the answer, which is the exit code.
+            let _ = summary(&config, out);
+            Exit::Success
+        }
+        Err(problems) => {
+            report(&problems, errors);
+            Exit::Usage
+        }
+    }
+}
+
+/// `postern doctor`: what this kernel offers, which rung each sensor takes, and what that costs in coverage.
+pub fn doctor(_path: Option<&Path>, _out: &mut impl Write, errors: &mut impl Write) -> Exit {
+    let _ = writeln!(errors, "postern: `doctor` is not built in yet");
+    Exit::Unavailable
+}
+
+/// `postern schema`: the JSON schema of the event stream.
+pub fn schema(_out: &mut impl Write, errors: &mut impl Write) -> Exit {
+    let _ = writeln!(errors, "postern: `schema` is not built in yet");
+    Exit::Unavailable
+}
+
+/// Lists problems, a line each, and how many there are.
+pub fn report(problems: &[Problem], errors: &mut impl Write) {
+    for problem in problems {
+        let _ = writeln!(errors, "{problem}");
+    }
+    let _ = writeln!(errors, "{} problem{}", problems.len(), if problems.len() == 1 { "" } else { "s" });
+}
+
+fn summary(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
+    for warning in &config.warnings {
+        writeln!(out, "{warning} (warning)")?;
+    }
+    writeln!(out, "ok")?;
+    writeln!(out, "access: {} rules", config.access.allow.len())?;
+    for sink in &config.sinks {
+        let target = match &sink.target {
+            Target::Stdout { format } => format!("standard output, {format:?}").to_lowercase(),
+            Target::File { path, keep, .. } => format!("{}, {keep} rotated files kept", path.display()),
+            Target::Fluentd(settings) => {
+                let tls = if settings.tls.is_some() { "TLS" } else { "plain TCP" };
+                format!("{} port {} over {tls}", settings.host, settings.port)
+            }
+        };
+        writeln!(out, "sink {}: {target}", sink.name)?;
+    }
+    match config.admin {
+        Some(address) => writeln!(out, "admin: http://{address}"),
+        None => writeln!(out, "admin: off"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_its_options_before_and_behind() {
+        let arguments =
+            Arguments::try_parse_from(["postern", "--log-level", "debug", "run", "--output", "json", "-c", "/x"])
+                .expect("valid arguments");
+        assert_eq!(arguments.log_level, Some(LogLevel::Debug));
+        let Command::Run(run) = arguments.command else { panic!("run") };
+        assert_eq!((run.output, run.config.path), (Some(Output::Json), Some("/x".into())));
+        assert!(Arguments::try_parse_from(["postern", "run", "--output", "xml"]).is_err());
+        assert!(Arguments::try_parse_from(["postern", "ru"]).is_err());
+    }
+
+    #[test]
+    fn check_prints_a_summary_or_every_problem() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let run = |text: &str| {
+            std::fs::write(file.path(), text).expect("written");
+            let (mut out, mut errors) = (Vec::new(), Vec::new());
+            let exit = check(Some(file.path()), &mut out, &mut errors);
+            (exit, String::from_utf8(out).expect("text"), String::from_utf8(errors).expect("text"))
+        };
+        let (exit, out, errors) = run("admin: {address: '0.0.0.0:1'}");
+        assert_eq!((exit, &*errors), (Exit::Success, ""));
+        assert!(
+            out.contains(
+                "(warning)\nok\naccess: 0 rules\nsink stdout: standard output, auto\nadmin: http://0.0.0.0:1\n"
+            )
+        );
+        let (exit, out, errors) = run("a: 1\nb: 2\n");
+        assert_eq!((exit, &*out), (Exit::Usage, ""));
+        let name = file.path().display();
+        assert!(errors.starts_with(&format!("{name}:1:1: unknown key `a`")), "{errors}");
+        assert!(
+            errors.contains(&format!("{name}:2:1: unknown key `b`")) && errors.ends_with("\n2 problems\n"),
+            "{errors}"
+        );
+    }
+
+    #[test]
+    fn wrong_arguments_and_help_have_their_own_exit_codes() {
+        let code = |arguments: &[&str]| {
+            let error = Arguments::try_parse_from(arguments).expect_err("an early end");
+            if error.use_stderr() { Exit::Usage } else { Exit::Success }
+        };
+        assert_eq!(code(&["postern", "--help"]), Exit::Success);
+        assert_eq!(code(&["postern", "--version"]), Exit::Success);
+        assert_eq!(code(&["postern", "run", "--help"]), Exit::Success);
+        assert_eq!(code(&["postern"]), Exit::Usage);
+        assert_eq!(code(&["postern", "run", "--nope"]), Exit::Usage);
+    }
+}

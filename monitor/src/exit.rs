@@ -1,0 +1,31 @@
+//! The process's exit codes: what a service manager, or whoever typed the command, can act on.
+
+use std::process::ExitCode;
+
+/// How the process ends. The numbers are those of `sysexits.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or drained and stopped as asked.
+    Success = 0,
+    /// Wrong arguments, or a wrong configuration (`EX_USAGE`).
+    Usage = 64,
+    /// The kernel lacks what the agent needs (`EX_UNAVAILABLE`).
+    Unavailable = 69,
+    /// A part of the agent died (`EX_SOFTWARE`).
+    Software = 70,
+    /// Privileges are missing (`EX_NOPERM`).
+    NoPermission = 77,
+}
+
+impl Exit {
+    /// The number.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

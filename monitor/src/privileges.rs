@@ -1,0 +1,212 @@
+//! The capabilities that the agent needs: which are missing, said before anything fails for want of them, and which are
+//! given up once the kernel programs are attached.
+
+use std::{fmt, io};
+
+use rustix::{
+    io::Errno,
+    thread::{CapabilitySet, CapabilitySets},
+};
+
+/// A capability that `postern run` needs, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// Its name (capabilities(7)).
+    pub name: &'static str,
+    /// What it is for.
+    pub purpose: &'static str,
+    capability: CapabilitySet,
+    /// Any of these does as well.
+    instead: CapabilitySet,
+}
+
+const REQUIREMENTS: [Requirement; 4] = [
+    Requirement {
+        name: "CAP_BPF",
+        purpose: "to load the kernel programs and their maps",
+        capability: CapabilitySet::BPF,
+        instead: CapabilitySet::SYS_ADMIN,
+    },
+    Requirement {
+        name: "CAP_PERFMON",
+        purpose: "to attach them to tracepoints and login programs, and to read what they trace",
+        capability: CapabilitySet::PERFMON,
+        instead: CapabilitySet::SYS_ADMIN,
+    },
+    Requirement {
+        name: "CAP_SYS_PTRACE",
+        purpose: "to read the processes and the root of the node in /proc",
+        capability: CapabilitySet::SYS_PTRACE,
+        instead: CapabilitySet::empty(),
+    },
+    Requirement {
+        name: "CAP_DAC_READ_SEARCH",
+        purpose: "to find the node's programs and libraries whatever their folders' modes",
+        capability: CapabilitySet::DAC_READ_SEARCH,
+        instead: CapabilitySet::DAC_OVERRIDE,
+    },
+];
+
+/// What stays after attaching. /proc is read for as long as the agent runs. The hooks' counters are read with bpf(2), which
+/// asked for `CAP_BPF` whatever the command until Linux 5.19, where `kernel.unprivileged_bpf_disabled` is set; without
+/// `CAP_PERFMON` it traces nothing.
+const KEPT: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH).union(CapabilitySet::BPF);
+
+/// Capabilities that are missing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Missing(
+    /// Each of them; not empty.
+    pub Vec<Requirement>,
+);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("missing privileges: ")?;
+        for (index, Requirement { name, purpose, .. }) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{name} ({purpose})")?;
+        }
+        f.write_str("; run as root, or grant them")
+    }
+}
+
+/// Why [`check`] failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivilegeError {
+    /// Capabilities are missing.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// They cannot be read, or not be given up.
+    #[error("capabilities cannot be {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Capabilities belong to threads, and only this thread's can be given up.
+    #[error("capabilities can only be given up while there is one thread, and there are {0}")]
+    Threads(usize),
+}
+
+/// Fails where this thread lacks a capability that `postern run` needs, and names each.
+pub fn check() -> Result<(), PrivilegeError> {
+    let sets = rustix::thread::capabilities(None).map_err(system("read"))?;
+    let missing = missing(sets.effective);
+    if missing.is_empty() { Ok(()) } else { Err(Missing(missing).into()) }
+}
+
+fn missing(effective: CapabilitySet) -> Vec<Requirement> {
+    let lacks = |needed: &Requirement| !effective.intersects(needed.capability | needed.instead);
+    REQUIREMENTS.into_iter().filter(lacks).collect()
+}
+
+/// What [`drop_after_attach`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// What is left, effective and permitted.
+    pub kept: CapabilitySet,
+    /// Whether the bounding set was cut too. That takes `CAP_SETPCAP`, which a container seldom has; without it a program
+    /// that the agent executed is still held by `no_new_privs`.
+    pub bounding: bool,
+}
+
+/// Gives up every capability but those that reading /proc and the counters takes, for good, and sets `no_new_privs`.
+///
+/// Linux keeps capabilities by thread and lets no thread change another's (capset(2)); threads inherit those of the one that
+/// starts them. So this is to be called on the main thread, when everything is attached and before the first other
+/// thread is started: no runtime with workers, no [`crate::admin::Admin`]. It fails where there are other threads already,
+/// since they would keep everything.
+pub fn drop_after_attach() -> Result<Dropped, PrivilegeError> {
+    let threads = std::fs::read_dir("/proc/self/task")
+        .map_err(|source| PrivilegeError::System { what: "given up, for the threads cannot be counted", source })?
+        .count();
+    if threads != 1 {
+        return Err(PrivilegeError::Threads(threads));
+    }
+    restrict_this_thread()
+}
+
+fn restrict_this_thread() -> Result<Dropped, PrivilegeError> {
+    let sets = rustix::thread::capabilities(None).map_err(system("read"))?;
+    // `CAP_SYS_ADMIN` stands in for `CAP_BPF` on kernels before 5.8, which this agent does not run on; where it was
+    // granted in its place nonetheless, it goes, and the counters of an old kernel are then out of reach, said as such.
+    let kept = sets.permitted & KEPT;
+    let bounding = cut_bounding_set()?;
+    // The order matters: the ambient set could not grow afterwards anyway, the bounding set needs what goes next.
+    rustix::thread::clear_ambient_capability_set().map_err(system("given up"))?;
+    let left = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, left).map_err(system("given up"))?;
+    rustix::thread::set_no_new_privs(true).map_err(system("given up"))?;
+    Ok(Dropped { kept, bounding })
+}
+
+/// Cuts the bounding set to [`KEPT`], where that is allowed.
+fn cut_bounding_set() -> Result<bool, PrivilegeError> {
+    for bit in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        match rustix::thread::capability_is_in_bounding_set(capability) {
+            // Beyond the last capability that this kernel knows.
+            Err(Errno::INVAL) => break,
+            Err(error) => return Err(system("read")(error)),
+            Ok(false) => {}
+            Ok(true) if KEPT.contains(capability) => {}
+            Ok(true) => match rustix::thread::remove_capability_from_bounding_set(capability) {
+                Ok(()) => {}
+                Err(Errno::PERM) => return Ok(false),
+                Err(error) => return Err(system("given up")(error)),
+            },
+        }
+    }
+    Ok(true)
+}
+
+fn system(what: &'static str) -> impl Fn(Errno) -> PrivilegeError {
+    move |errno| PrivilegeError::System { what, source: errno.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_missing_capability_is_named_with_its_purpose() {
+        let names = |set| missing(set).iter().map(|needed| needed.name).collect::<Vec<_>>();
+        assert_eq!(names(CapabilitySet::all()), [""; 0]);
+        assert_eq!(names(CapabilitySet::BPF | CapabilitySet::SYS_PTRACE), ["CAP_PERFMON", "CAP_DAC_READ_SEARCH"]);
+        assert_eq!(names(CapabilitySet::SYS_ADMIN), ["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"]);
+        assert_eq!(names(CapabilitySet::empty()).len(), 4);
+        let shown =
+            Missing(missing(CapabilitySet::all() - CapabilitySet::PERFMON - CapabilitySet::SYS_ADMIN)).to_string();
+        assert!(shown.starts_with("missing privileges: CAP_PERFMON (to attach"), "{shown}");
+    }
+
+    /// On a thread of its own, since what it gives up does not come back.
+    #[test]
+    fn what_is_given_up_is_gone_for_good() {
+        let thread = std::thread::spawn(|| {
+            let before = rustix::thread::capabilities(None).expect("capabilities");
+            let dropped = restrict_this_thread().expect("dropped");
+            let after = rustix::thread::capabilities(None).expect("capabilities");
+            assert_eq!(dropped.kept, before.permitted & KEPT);
+            assert_eq!((after.effective, after.permitted), (dropped.kept, dropped.kept));
+            assert!(after.inheritable.is_empty());
+            assert!(rustix::thread::no_new_privs().expect("a flag"));
+            assert!(rustix::thread::set_capabilities(None, before).is_err() || before.permitted == dropped.kept);
+            let bound = rustix::thread::capability_is_in_bounding_set(CapabilitySet::NET_RAW).expect("a flag");
+            assert!(!(dropped.bounding && bound));
+            // A thread started now has no more.
+            let child = std::thread::spawn(|| rustix::thread::capabilities(None).expect("capabilities").permitted);
+            assert_eq!(child.join().expect("a thread"), dropped.kept);
+        });
+        thread.join().expect("the thread's assertions hold");
+    }
+
+    #[test]
+    fn nothing_is_given_up_while_other_threads_would_keep_it() {
+        let before = rustix::thread::capabilities(None).expect("capabilities");
+        // The test harness itself is the other thread.
+        assert!(matches!(drop_after_attach(), Err(PrivilegeError::Threads(_))));
+        assert_eq!(rustix::thread::capabilities(None).expect("capabilities"), before);
+    }
+}

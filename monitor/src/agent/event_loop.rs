@@ -1,0 +1,199 @@
+//! The event loop: a thread of its own that drains the ring, runs the pipeline and hands events to their delivery. All that
+//! can wake it is the ring, a [`Message`] and the time.
+//!
+//! The ring is drained on a timer while records come, and not at each wake-up: many records cost one turn of the loop. When
+//! none has come for a while the loop sleeps until the kernel side wakes it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{
+    inbox::{Mail, Message},
+    machine::since_boot_ns,
+};
+use crate::{
+    admin::Health,
+    container::cgroup::CgroupContainer,
+    event::{AgentEvent, Event},
+    metrics::Figures,
+    pipeline::{Input, Pipeline},
+    probe::{CounterReader, Probe, Ring},
+};
+
+/// How often the ring is drained while records come.
+const DRAIN_EVERY: Duration = Duration::from_millis(4);
+/// How long no record must have come before the loop sleeps. Longer than [`Ring::QUIET`], during which the kernel side
+/// announces none.
+const AWAKE: Duration = Ring::QUIET.saturating_add(Duration::from_millis(5));
+/// How often figures are read and the pipeline is told the time.
+const TICK: Duration = Duration::from_secs(1);
+/// The same, while an event waits to be completed.
+const TICK_WAITING: Duration = Duration::from_millis(50);
+/// How often the figures go out as an event.
+const FIGURES_EVERY: Duration = Duration::from_mins(1);
+/// Records between two looks at the inbox.
+const BATCH: usize = 2_048;
+
+/// All that the loop owns.
+pub(super) struct EventLoop<P> {
+    pub(super) probe: Probe,
+    pub(super) ring: Ring,
+    pub(super) counters: CounterReader,
+    pub(super) pipeline: Pipeline,
+    pub(super) mail: Mail,
+    pub(super) publisher: P,
+    pub(super) lookups: tokio::sync::mpsc::Sender<Arc<CgroupContainer>>,
+    pub(super) health: Arc<Health>,
+    pub(super) figures: Arc<Figures>,
+}
+
+/// Where events go.
+pub(super) trait Publish {
+    /// Takes an event; never blocks.
+    fn publish(&mut self, event: &Event);
+}
+
+impl<P: Publish> EventLoop<P> {
+    /// Runs until it is told to stop, and returns what it published to.
+    pub(super) fn run(mut self) -> P {
+        let mut last_record: Option<Instant> = Some(Instant::now());
+        let mut last_tick = Instant::now();
+        let mut last_figures = Instant::now();
+        let reason = loop {
+            self.wait(last_record.is_some());
+            let now = Instant::now();
+            if self.drain() {
+                last_record = Some(now);
+            } else if last_record.is_some_and(|then| now - then >= AWAKE) {
+                last_record = None;
+            }
+            if let Some(reason) = self.read_mail() {
+                break reason;
+            }
+            let tick = if self.pipeline.is_waiting() { TICK_WAITING } else { TICK };
+            if now - last_tick >= tick {
+                last_tick = now;
+                self.tick();
+            }
+            if now - last_figures >= FIGURES_EVERY {
+                last_figures = now;
+                let counters = self.pipeline.counters();
+                self.pipeline.input(Input::Agent(AgentEvent::Counted(counters)), since_boot_ns());
+            }
+            self.publish();
+            self.health.beat();
+        };
+        self.finish(reason)
+    }
+
+    /// Waits for whatever comes first. While awake the ring is not waited for: it would be ready at once, for one record.
+    fn wait(&mut self, awake: bool) {
+        let timeout = match (awake, self.pipeline.is_waiting()) {
+            (true, _) => DRAIN_EVERY,
+            (false, true) => TICK_WAITING,
+            (false, false) => TICK,
+        };
+        let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
+        let mail = PollFd::new(&self.mail, PollFlags::IN);
+        let ring = PollFd::new(&self.ring, PollFlags::IN);
+        let waited = if awake { poll(&mut [mail], Some(&timeout)) } else { poll(&mut [mail, ring], Some(&timeout)) };
+        // A signal ends the wait early, and nothing else can go wrong with two open descriptors.
+        let _ = waited;
+    }
+
+    /// Takes what is in the ring; returns whether there was anything.
+    fn drain(&mut self) -> bool {
+        let mut any = false;
+        loop {
+            let pipeline = &mut self.pipeline;
+            let count = self.ring.drain(BATCH, |record| {
+                if let Err(error) = pipeline.record(record) {
+                    tracing::error!(%error, "a record from the kernel makes no sense");
+                }
+            });
+            any |= count > 0;
+            self.publish();
+            if count < BATCH {
+                return any;
+            }
+            self.health.beat();
+        }
+    }
+
+    fn read_mail(&mut self) -> Option<Arc<str>> {
+        self.mail.clear();
+        while let Some(message) = self.mail.next() {
+            match message {
+                Message::Input(input) => self.pipeline.input(input, since_boot_ns()),
+                Message::Stop { reason } => return Some(reason),
+            }
+        }
+        None
+    }
+
+    fn tick(&mut self) {
+        self.count();
+        self.pipeline.tick(since_boot_ns());
+    }
+
+    fn count(&mut self) {
+        match self.counters.read() {
+            Ok(counters) => {
+                for ((_, counters), figures) in counters.iter().zip(&self.figures.hooks) {
+                    figures.seen.set(counters.seen);
+                    figures.submitted.set(counters.submitted);
+                    figures.filtered.set(counters.filtered);
+                    figures.rate_limited.set(counters.rate_limited);
+                    figures.lost.set(counters.lost);
+                    figures.untracked.set(counters.untracked);
+                }
+                self.figures.lost_in_ring.set(counters.iter().map(|(_, counters)| counters.lost).sum());
+                self.pipeline.input(Input::Counters(counters), since_boot_ns());
+            }
+            Err(error) => tracing::error!(%error, "the kernel side's counters cannot be read"),
+        }
+        for (counters, figures) in self.pipeline.counters().iter().zip(&self.figures.hooks) {
+            figures.received.set(counters.received);
+        }
+        let sizes = self.pipeline.sizes();
+        self.figures.processes.set(sizes.processes as u64);
+        self.figures.sessions.set(sizes.sessions as u64);
+        self.figures.pods.set(sizes.pods as u64);
+        self.figures.malformed.set(self.pipeline.malformed());
+    }
+
+    fn publish(&mut self) {
+        for event in self.pipeline.take_events() {
+            self.figures.count(&event);
+            self.publisher.publish(&event);
+        }
+        for request in self.pipeline.take_requests() {
+            let id = Arc::clone(&request.id);
+            if self.lookups.try_send(request).is_err() {
+                // So many are asked for already: it goes out without, and says so.
+                self.pipeline.input(Input::Container { id, found: None }, since_boot_ns());
+            }
+        }
+    }
+
+    /// Detaches, so that nothing more comes, takes what is left, and says how it all adds up.
+    fn finish(mut self, reason: Arc<str>) -> P {
+        drop(self.probe.take_down());
+        self.drain();
+        self.pipeline.finish();
+        self.count();
+        let counters = self.pipeline.counters();
+        let submitted: u64 = counters.iter().map(|it| it.submitted).sum();
+        let received: u64 = counters.iter().map(|it| it.received).sum();
+        if submitted != received {
+            tracing::error!(submitted, received, "the kernel side handed over more than was received");
+        }
+        self.pipeline.input(Input::Agent(AgentEvent::Stopped { reason, counters }), since_boot_ns());
+        self.publish();
+        self.publisher
+    }
+}

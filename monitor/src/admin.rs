@@ -1,6 +1,6 @@
-//! Health and metrics over HTTP, on a thread and a runtime of their own: a storm of events may delay events, and must not make
-//! the node's health probe fail. Bounded in connections and in the life of each; when all places are taken the oldest connection
-//! goes, so that clients that say nothing cannot keep the probe out.
+//! Health and metrics over HTTP, on a thread and a runtime of their own: a storm of events may delay events, and must
+//! not make the node's health probe fail. Bounded in connections and in the life of each; when all places are taken the
+//! oldest connection goes, so that clients that say nothing cannot keep the probe out.
 
 use std::{
     collections::VecDeque,

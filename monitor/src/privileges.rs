@@ -29,7 +29,7 @@ const REQUIREMENTS: [Requirement; 4] = [
     },
     Requirement {
         name: "CAP_PERFMON",
-        purpose: "to attach them to tracepoints and login programs, and to read what they trace",
+        purpose: "to attach them, and to let them read what they trace",
         capability: CapabilitySet::PERFMON,
         instead: CapabilitySet::SYS_ADMIN,
     },
@@ -47,9 +47,20 @@ const REQUIREMENTS: [Requirement; 4] = [
     },
 ];
 
-/// What stays after attaching. /proc is read for as long as the agent runs. The hooks' counters are read with bpf(2), which
-/// asked for `CAP_BPF` whatever the command until Linux 5.19, where `kernel.unprivileged_bpf_disabled` is set; without
-/// `CAP_PERFMON` it traces nothing.
+/// Since the repair of CVE-2025-38466 (Linux commit ba677dbe77af: in 6.16, and in 5.10.240, 5.15.189, 6.1.146, 6.6.99,
+/// 6.12.39 and later ones of each), `perf_event_open(2)` wants `CAP_SYS_ADMIN` for uprobes. Older kernels take
+/// `CAP_PERFMON`, and a release does not tell which of the two a distribution's kernel is; so its absence is no error
+/// until attaching fails.
+const FOR_LOGINS: Requirement = Requirement {
+    name: "CAP_SYS_ADMIN",
+    purpose: "to see logins, for kernels since mid 2025 want it before they attach to libpam; it is given up right after",
+    capability: CapabilitySet::SYS_ADMIN,
+    instead: CapabilitySet::empty(),
+};
+
+/// What stays after attaching. /proc is read for as long as the agent runs. The hooks' counters are read with `bpf(2)`,
+/// which asked for `CAP_BPF` whatever the command until Linux 5.19, where `kernel.unprivileged_bpf_disabled` is set;
+/// without `CAP_PERFMON` it traces nothing.
 const KEPT: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH).union(CapabilitySet::BPF);
 
 /// Capabilities that are missing.
@@ -96,6 +107,13 @@ pub fn check() -> Result<(), PrivilegeError> {
     if missing.is_empty() { Ok(()) } else { Err(Missing(missing).into()) }
 }
 
+/// The capability that most kernels want for the login sensors, where this thread lacks it. Without it, what attaching
+/// says decides; where that is refused, this is why.
+pub fn lacking_for_logins() -> Result<Option<Requirement>, PrivilegeError> {
+    let sets = rustix::thread::capabilities(None).map_err(system("read"))?;
+    Ok((!sets.effective.contains(FOR_LOGINS.capability)).then_some(FOR_LOGINS))
+}
+
 fn missing(effective: CapabilitySet) -> Vec<Requirement> {
     let lacks = |needed: &Requirement| !effective.intersects(needed.capability | needed.instead);
     REQUIREMENTS.into_iter().filter(lacks).collect()
@@ -113,10 +131,10 @@ pub struct Dropped {
 
 /// Gives up every capability but those that reading /proc and the counters takes, for good, and sets `no_new_privs`.
 ///
-/// Linux keeps capabilities by thread and lets no thread change another's (capset(2)); threads inherit those of the one that
-/// starts them. So this is to be called on the main thread, when everything is attached and before the first other
-/// thread is started: no runtime with workers, no [`crate::admin::Admin`]. It fails where there are other threads already,
-/// since they would keep everything.
+/// Linux keeps capabilities by thread and lets no thread change another's (capset(2)); threads inherit those of the one
+/// that starts them. So this is to be called on the main thread, when everything is attached and before the first other
+/// thread is started: no runtime with workers, no [`crate::admin::Admin`]. It fails where there are other threads
+/// already, since they would keep everything.
 pub fn drop_after_attach() -> Result<Dropped, PrivilegeError> {
     let threads = std::fs::read_dir("/proc/self/task")
         .map_err(|source| PrivilegeError::System { what: "given up, for the threads cannot be counted", source })?
@@ -129,8 +147,8 @@ pub fn drop_after_attach() -> Result<Dropped, PrivilegeError> {
 
 fn restrict_this_thread() -> Result<Dropped, PrivilegeError> {
     let sets = rustix::thread::capabilities(None).map_err(system("read"))?;
-    // `CAP_SYS_ADMIN` stands in for `CAP_BPF` on kernels before 5.8, which this agent does not run on; where it was
-    // granted in its place nonetheless, it goes, and the counters of an old kernel are then out of reach, said as such.
+    // Where `CAP_SYS_ADMIN` was granted in place of `CAP_BPF`, it goes nonetheless: before Linux 5.19 the counters are
+    // then out of reach, and reading them says so.
     let kept = sets.permitted & KEPT;
     let bounding = cut_bounding_set()?;
     // The order matters: the ambient set could not grow afterwards anyway, the bounding set needs what goes next.
@@ -195,6 +213,7 @@ mod tests {
             assert!(rustix::thread::set_capabilities(None, before).is_err() || before.permitted == dropped.kept);
             let bound = rustix::thread::capability_is_in_bounding_set(CapabilitySet::NET_RAW).expect("a flag");
             assert!(!(dropped.bounding && bound));
+            assert_eq!(lacking_for_logins().expect("capabilities"), Some(FOR_LOGINS));
             // A thread started now has no more.
             let child = std::thread::spawn(|| rustix::thread::capabilities(None).expect("capabilities").permitted);
             assert_eq!(child.join().expect("a thread"), dropped.kept);

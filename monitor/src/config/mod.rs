@@ -46,8 +46,8 @@ pub struct Config {
     pub cluster: Option<Arc<str>>,
     /// The node's name, where it is given; the host name is used otherwise.
     pub node: Option<Arc<str>>,
-    /// Where the node's own file system is seen from here.
-    pub host_root: PathBuf,
+    /// Where the node's own file system is seen from here, where it is given; see [`Config::node_root`].
+    pub host_root: Option<PathBuf>,
     /// Where pods are looked up.
     pub kubernetes: Kubernetes,
     /// The container runtime's CRI socket, seen from the host's root; looked for where absent.
@@ -117,7 +117,7 @@ impl Default for Config {
         Self {
             cluster: None,
             node: None,
-            host_root: PathBuf::from("/proc/1/root"),
+            host_root: None,
             kubernetes: Kubernetes::default(),
             runtime_endpoint: None,
             ring_bytes: 8 << 20,
@@ -174,6 +174,27 @@ impl Config {
         }
         config.warnings = reader.finish()?;
         Ok(config)
+    }
+
+    /// Where the node's own file system is seen from here: as given, else through process 1, which is the node's init
+    /// where the agent shares the node's processes. Some machines let nobody look at process 1, root included; the
+    /// agent's own root is used there, and the second value says so.
+    pub fn node_root(&self) -> (PathBuf, Option<String>) {
+        const ROOT_OF_INIT: &str = "/proc/1/root";
+        if let Some(given) = &self.host_root {
+            return (given.clone(), None);
+        }
+        // With the slash, for it is the folder behind the link that has to be readable.
+        match std::fs::read_dir(format!("{ROOT_OF_INIT}/")) {
+            Ok(_) => (PathBuf::from(ROOT_OF_INIT), None),
+            Err(error) => {
+                let note = format!(
+                    "{ROOT_OF_INIT} cannot be read ({error}): the agent's own root is taken for the node's; \
+                     set host_root where it is not"
+                );
+                (PathBuf::from("/"), Some(note))
+            }
+        }
     }
 
     /// Makes standard output a sink in this form, whatever the file says of standard output's form.
@@ -239,9 +260,7 @@ impl Config {
         if let Some(section) = reader.subsection(root, "node", &["name"]) {
             self.node = reader.get(&section, "name", "a name", name).map(Arc::from);
         }
-        if let Some(found) = reader.get(root, "host_root", "a path", path) {
-            self.host_root = found;
-        }
+        self.host_root = reader.get(root, "host_root", "a path", path);
     }
 
     fn read_admin(&mut self, reader: &mut Reader, section: &Section<'_>) {

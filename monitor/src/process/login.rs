@@ -239,7 +239,7 @@ impl Attempt {
     fn explain(&mut self, line: Line<'_>) -> Option<Outcome> {
         match line {
             Line::Accepted(attempt) => {
-                self.peer(&attempt.peer);
+                self.attempted(&attempt);
                 self.credential(&attempt);
                 self.reason = None;
                 None
@@ -247,7 +247,7 @@ impl Attempt {
             // The method `none` only asks which methods there are (RFC 4252, section 5.2).
             Line::Failed(attempt) if attempt.method == "none" => None,
             Line::Failed(attempt) => {
-                self.peer(&attempt.peer);
+                self.attempted(&attempt);
                 let before = self.clone();
                 self.credential(&attempt);
                 let failed = self.fail(false);
@@ -267,12 +267,28 @@ impl Attempt {
             }
             Line::Gone(peer) => {
                 self.peer(&peer);
-                if self.failed {
-                    return None;
-                }
-                self.reason.get_or_insert_with(|| "gone before it was let in".into());
+                self.left("gone before it was let in")
+            }
+            Line::SentAway => self.left("sent away by the server"),
+            Line::AccountRefused => {
+                self.reason = Some("refused by PAM account configuration".into());
                 Some(self.fail(false))
             }
+        }
+    }
+
+    /// The client has left. That is news only if no attempt was refused before.
+    fn left(&mut self, reason: &str) -> Option<Outcome> {
+        if self.failed {
+            return None;
+        }
+        self.reason.get_or_insert_with(|| reason.into());
+        Some(self.fail(false))
+    }
+
+    fn attempted(&mut self, attempt: &sshd_log::Attempt<'_>) {
+        if let Some(peer) = &attempt.peer {
+            self.peer(peer);
         }
     }
 
@@ -290,7 +306,7 @@ impl Attempt {
         self.method = Some(method(attempt.method));
         self.key_type = attempt.key_type.map(|text| name(text.as_bytes()));
         self.fingerprint = attempt.fingerprint.map(|text| name(text.as_bytes()));
-        if !attempt.peer.invalid {
+        if attempt.peer.as_ref().is_some_and(|peer| !peer.invalid) {
             self.user_known = Some(true);
         }
     }

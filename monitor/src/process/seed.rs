@@ -81,7 +81,8 @@ pub struct SeedProcess {
     pub argv_cut: bool,
     /// The running file's path in the process's own mount namespace; empty where unknown.
     pub executable: Vec<u8>,
-    /// Whether that file has no name any more. A memfd's path begins with `/memfd:`.
+    /// Whether that file has no name now; it may have had one at the exec, as after an upgrade of its package. A memfd's
+    /// path begins with `/memfd:`.
     pub deleted: bool,
     /// The running file.
     pub file: FileIdentity,

@@ -1,5 +1,7 @@
 //! What sshd's own lines say (OpenSSH auth.c `auth_log`, `auth_allowed`, and packet.c `sshpkt_vfatal`). The user name in
-//! a line is whatever the client sent, so lines are read from their end, where sshd alone writes.
+//! a line is whatever the client sent, so lines are read from their end, where sshd alone writes. Where the end is the
+//! client's too (the id in a certificate, a name in a reason), and the line can be read in two ways, it names nobody:
+//! PAM was told who came, and from where.
 
 use std::net::IpAddr;
 
@@ -12,10 +14,15 @@ pub enum Line<'a> {
     Failed(Attempt<'a>),
     /// `Invalid user USER from IP port PORT`
     InvalidUser(Peer<'a>),
-    /// `Connection closed by authenticating user USER IP port PORT [preauth]` and its like: the client went, or was
-    /// sent away, before it was let in.
+    /// `Connection closed by authenticating user USER IP port PORT [preauth]` and its like: the client went before it
+    /// was let in.
     Gone(Peer<'a>),
-    /// `User USER from HOST not allowed because REASON`
+    /// `Disconnecting authenticating user USER IP port PORT: REASON [preauth]`: sshd sent the client away before it was
+    /// let in. The reason can hold another name that the client sent, so nothing in the line can be relied on.
+    SentAway,
+    /// `fatal: Access denied for user USER by PAM account configuration [preauth]`
+    AccountRefused,
+    /// `User USER from HOST not allowed because REASON`, or without the host.
     NotAllowed {
         /// The user.
         user: &'a str,
@@ -29,8 +36,8 @@ pub enum Line<'a> {
 pub struct Attempt<'a> {
     /// `publickey`, `password`, `keyboard-interactive/pam` and so on.
     pub method: &'a str,
-    /// Who, and from where.
-    pub peer: Peer<'a>,
+    /// Who, and from where; `None` where the line can be read in more than one way.
+    pub peer: Option<Peer<'a>>,
     /// Type of the key.
     pub key_type: Option<&'a str>,
     /// Its fingerprint.
@@ -64,40 +71,68 @@ pub fn parse(line: &str) -> Option<Line<'_>> {
     }
     if let Some(rest) = line.strip_prefix("User ") {
         let (left, reason) = rest.rsplit_once(" not allowed because ")?;
-        let (user, _host) = left.rsplit_once(" from ")?;
+        let user = left.rsplit_once(" from ").map_or(left, |(user, _host)| user);
         return Some(Line::NotAllowed { user, reason });
     }
-    let rest = ["Connection closed by ", "Connection reset by ", "Disconnected from ", "Disconnecting "]
+    if let Some(rest) = line.strip_prefix("fatal: Access denied for user ") {
+        return rest.ends_with(" by PAM account configuration [preauth]").then_some(Line::AccountRefused);
+    }
+    if let Some(rest) = line.strip_prefix("Disconnecting ") {
+        return unauthenticated(rest).map(|_| Line::SentAway);
+    }
+    let rest = ["Connection closed by ", "Connection reset by ", "Disconnected from "]
         .iter()
         .find_map(|start| line.strip_prefix(start))?;
-    let (invalid, rest) = match rest.strip_prefix("authenticating user ") {
-        Some(rest) => (false, rest),
-        None => (true, rest.strip_prefix("invalid user ")?),
-    };
+    let (invalid, rest) = unauthenticated(rest)?;
     let peer = peer(rest.strip_suffix(" [preauth]").unwrap_or(rest), " ")?;
     Some(Line::Gone(Peer { invalid, ..peer }))
 }
 
+/// What follows `authenticating user ` or `invalid user `, and whether it was the second.
+fn unauthenticated(rest: &str) -> Option<(bool, &str)> {
+    match rest.strip_prefix("authenticating user ") {
+        Some(rest) => Some((false, rest)),
+        None => rest.strip_prefix("invalid user ").map(|rest| (true, rest)),
+    }
+}
+
 fn attempt(rest: &str) -> Option<Attempt<'_>> {
     let (method, rest) = rest.split_once(" for ")?;
-    let (rest, key) = rest.rsplit_once(" ssh2")?;
     let (invalid, rest) = match rest.strip_prefix("invalid user ") {
         Some(rest) => (true, rest),
         None => (false, rest),
     };
-    // `: ED25519 SHA256:...`, for a certificate followed by ` ID ... (serial ...) CA ...`.
-    let mut words = key.strip_prefix(": ").unwrap_or_default().split(' ');
-    let key_type = words.next().filter(|word| !word.is_empty());
-    let fingerprint = words.next().filter(|word| word.starts_with("SHA256:") || word.starts_with("MD5:"));
-    Some(Attempt { method, peer: Peer { invalid, ..peer(rest, " from ")? }, key_type, fingerprint })
+    let mut readings = rest.match_indices(" ssh2").filter_map(|(at, mark)| {
+        let (key_type, fingerprint) = credential(&rest[at + mark.len()..])?;
+        let peer = Peer { invalid, ..peer(&rest[..at], " from ")? };
+        Some(Attempt { method, peer: Some(peer), key_type, fingerprint })
+    });
+    let first = readings.next()?;
+    match readings.next() {
+        None => Some(first),
+        Some(_) => Some(Attempt { method, peer: None, key_type: None, fingerprint: None }),
+    }
 }
 
-/// `USER<separator>IP port PORT`, and behind it, for a disconnection, `: REASON`.
+/// What follows ` ssh2`: nothing, or `: TYPE FINGERPRINT`, for a certificate followed by ` ID ... (serial N) CA TYPE
+/// FINGERPRINT`, for a host's key by `, client user "...", client host "..."`.
+fn credential(text: &str) -> Option<(Option<&str>, Option<&str>)> {
+    if text.is_empty() {
+        return Some((None, None));
+    }
+    let (key_type, rest) = text.strip_prefix(": ")?.split_once(' ')?;
+    let (fingerprint, more) = rest.split_at(rest.find([' ', ',']).unwrap_or(rest.len()));
+    let of_certificate = more.starts_with(" ID ") && more.rsplit(' ').nth(2) == Some("CA");
+    let of_host = more.starts_with(", client user \"") && more.ends_with('"');
+    let is_fingerprint = fingerprint.starts_with("SHA256:") || fingerprint.starts_with("MD5:");
+    (is_fingerprint && (more.is_empty() || of_certificate || of_host)).then_some((Some(key_type), Some(fingerprint)))
+}
+
+/// `USER<separator>IP port PORT` and nothing behind it.
 fn peer<'a>(text: &'a str, separator: &str) -> Option<Peer<'a>> {
-    let (left, right) = text.rsplit_once(" port ")?;
-    let digits = right.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(right.len());
+    let (left, port) = text.rsplit_once(" port ")?;
     let (user, ip) = left.rsplit_once(separator)?;
-    Some(Peer { user, invalid: false, ip: ip.parse().ok()?, port: right[..digits].parse().ok()? })
+    Some(Peer { user, invalid: false, ip: ip.parse().ok()?, port: port.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -115,7 +150,7 @@ mod tests {
         let line = "Accepted publickey for ops from 192.0.2.7 port 50022 ssh2: ED25519 SHA256:abc";
         let expected = Attempt {
             method: "publickey",
-            peer: from("ops", false),
+            peer: Some(from("ops", false)),
             key_type: Some("ED25519"),
             fingerprint: Some("SHA256:abc"),
         };
@@ -136,22 +171,74 @@ mod tests {
         else {
             panic!("not failed")
         };
-        assert_eq!((attempt.method, attempt.peer), ("password", from("bob", true)));
+        assert_eq!((attempt.method, attempt.peer), ("password", Some(from("bob", true))));
         assert_eq!(parse("Invalid user bob from 192.0.2.7 port 50022"), Some(Line::InvalidUser(from("bob", true))));
-        for line in [
-            "Connection closed by authenticating user ops 192.0.2.7 port 50022 [preauth]",
-            "Disconnecting authenticating user ops 192.0.2.7 port 50022: Too many authentication failures [preauth]",
-        ] {
-            assert_eq!(parse(line), Some(Line::Gone(from("ops", false))));
-        }
+        let line = "Connection closed by authenticating user ops 192.0.2.7 port 50022 [preauth]";
+        assert_eq!(parse(line), Some(Line::Gone(from("ops", false))));
+        let line =
+            "Disconnecting authenticating user ops 192.0.2.7 port 50022: Too many authentication failures [preauth]";
+        assert_eq!(parse(line), Some(Line::SentAway));
+        let line = "fatal: Access denied for user ops by PAM account configuration [preauth]";
+        assert_eq!(parse(line), Some(Line::AccountRefused));
+        let line = "User ops not allowed because account is locked";
+        assert_eq!(parse(line), Some(Line::NotAllowed { user: "ops", reason: "account is locked" }));
     }
 
     #[test]
     fn a_user_name_cannot_forge_a_source() {
         let line = "Failed password for invalid user x from 203.0.113.9 port 1 ssh2 from 192.0.2.7 port 50022 ssh2";
         let Some(Line::Failed(attempt)) = parse(line) else { panic!("not failed") };
-        assert_eq!(attempt.peer, from("x from 203.0.113.9 port 1 ssh2", true));
+        assert_eq!(attempt.peer, Some(from("x from 203.0.113.9 port 1 ssh2", true)));
         assert_eq!(parse("Invalid user  from 192.0.2.7 port 50022"), Some(Line::InvalidUser(from("", true))));
+    }
+
+    #[test]
+    fn a_user_name_cannot_forge_a_key() {
+        let line = "Accepted publickey for x from 203.0.113.9 port 1 ssh2: ED25519 SHA256:forged from 192.0.2.7 port 50022 \
+                    ssh2: ED25519 SHA256:true";
+        let Some(Line::Accepted(attempt)) = parse(line) else { panic!("not accepted") };
+        assert_eq!(attempt.peer.map(|peer| peer.port), Some(50022));
+        assert_eq!(attempt.fingerprint, Some("SHA256:true"));
+    }
+
+    #[test]
+    fn what_a_client_wrote_at_the_end_of_a_line_names_nobody() {
+        // The id in a certificate is chosen by whoever signed it, for a refused one by anybody.
+        let line = "Failed publickey for ops from 192.0.2.7 port 50022 ssh2: ED25519-CERT SHA256:a ID b from 203.0.113.9 \
+                    port 1 ssh2: ED25519-CERT SHA256:c ID d (serial 0) CA ED25519 SHA256:e";
+        let Some(Line::Failed(attempt)) = parse(line) else { panic!("not failed") };
+        assert_eq!((attempt.peer, attempt.fingerprint), (None, None));
+        let line = "Failed publickey for ops from 192.0.2.7 port 50022 ssh2: ED25519-CERT SHA256:a ID b from 203.0.113.9 \
+                    port 1 ssh2 (serial 0) CA ED25519 SHA256:e";
+        let Some(Line::Failed(attempt)) = parse(line) else { panic!("not failed") };
+        assert_eq!((attempt.peer, attempt.fingerprint), (Some(from("ops", false)), Some("SHA256:a")));
+        // The reason quotes the second name that the client sent.
+        let line = "Disconnecting authenticating user ops 192.0.2.7 port 50022: Change of username or service not \
+                    allowed: (ops,ssh-connection) -> (x 203.0.113.9 port 99,ssh-connection) [preauth]";
+        assert_eq!(parse(line), Some(Line::SentAway));
+    }
+
+    #[test]
+    fn lines_that_openssh_9_2_logged_are_read() {
+        let peer = |user, invalid, port| Peer { user, invalid, ip: [127, 0, 0, 1].into(), port };
+        let line = "Accepted keyboard-interactive/pam for ops from 127.0.0.1 port 40434 ssh2";
+        let Some(Line::Accepted(attempt)) = parse(line) else { panic!("not accepted") };
+        assert_eq!((attempt.method, attempt.peer), ("keyboard-interactive/pam", Some(peer("ops", false, 40434))));
+        let line = r#"Invalid user a "b" from 9.9.9.9 port 1 from 127.0.0.1 port 35772"#;
+        let name = r#"a "b" from 9.9.9.9 port 1"#;
+        assert_eq!(parse(line), Some(Line::InvalidUser(peer(name, true, 35772))));
+        let line = r#"Connection closed by invalid user a "b" from 9.9.9.9 port 1 127.0.0.1 port 35772 [preauth]"#;
+        assert_eq!(parse(line), Some(Line::Gone(peer(name, true, 35772))));
+        for line in [
+            "Received disconnect from 127.0.0.1 port 60924:11: disconnected by user",
+            "Disconnected from user ops 127.0.0.1 port 60924",
+            "Postponed publickey for ops from 127.0.0.1 port 57552 ssh2 [preauth]",
+            "Connection closed by 127.0.0.1 port 48712",
+            "error: kex_exchange_identification: Connection closed by remote host",
+            "banner exchange: Connection from 127.0.0.1 port 48736: invalid format",
+        ] {
+            assert_eq!(parse(line), None, "{line}");
+        }
     }
 
     #[test]

@@ -1,3 +1,8 @@
-//! Stand-ins for what an agent talks to.
+//! Stand-ins for what an agent talks to, and real programs that act on the machine while it watches. Each program is
+//! ended by its pid when its owner is dropped, and leaves nothing behind. What goes wrong here is no finding about the
+//! agent, so it panics and says what happened.
 
 pub mod api_server;
+pub mod program;
+pub mod ssh;
+pub mod sshd;

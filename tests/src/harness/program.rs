@@ -1,0 +1,94 @@
+//! Runs a program to its end, within a deadline.
+
+use std::{
+    io::{Read, Write},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+/// What a program left when it ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to its standard output; bytes that are not UTF-8 are replaced.
+    pub stdout: String,
+    /// What it wrote to its standard error, likewise.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// The same outcome, if the program succeeded; else a panic that shows what it wrote.
+    #[expect(clippy::return_self_not_must_use, reason = "that it succeeded is often all there is to know")]
+    pub fn succeeded(self) -> Self {
+        assert!(self.status.success(), "{}\n{}{}", self.status, self.stdout, self.stderr);
+        self
+    }
+}
+
+/// Runs `command` with `input` on its standard input. A program that outlives the deadline is killed, and the test fails.
+pub fn run(command: &mut Command, input: &[u8], deadline: Duration) -> Outcome {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    let stdout = drain(child.stdout.take());
+    let stderr = drain(child.stderr.take());
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program may end without reading its input.
+        let _ = stdin.write_all(input);
+    }
+    let ended = wait(&mut child, deadline);
+    if ended.is_none() {
+        child.kill().and_then(|()| child.wait()).expect("a child of this process can be killed");
+    }
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    match ended {
+        Some(status) => Outcome { status, stdout, stderr },
+        None => panic!("{command:?} still ran after {deadline:?}\n{stdout}{stderr}"),
+    }
+}
+
+/// Waits for a child's end; `None` if it still runs at the deadline.
+pub fn wait(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
+    let pid = Pid::from_child(child);
+    let handle = pidfd_open(pid, PidfdFlags::empty()).expect("a child that nobody has waited for has a pid");
+    let timeout = Timespec::try_from(deadline).expect("deadlines of tests are short");
+    let ready = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout)).unwrap_or(0);
+    (ready > 0).then(|| child.wait().expect("it has ended"))
+}
+
+/// Asks again until `answer` gives a value, and fails the test at the deadline. For facts that nothing announces.
+pub fn until<T>(what: &str, deadline: Duration, mut answer: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(found) = answer() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}: not within {deadline:?}");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+fn drain(stream: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            // What came before an error is still worth showing.
+            let _ = stream.read_to_end(&mut bytes);
+        }
+        bytes
+    })
+}
+
+fn text(stream: JoinHandle<Vec<u8>>) -> String {
+    String::from_utf8_lossy(&stream.join().expect("reading does not panic")).into_owned()
+}

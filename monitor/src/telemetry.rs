@@ -57,13 +57,17 @@ pub fn start(level: Option<LogLevel>) -> Result<(), String> {
     started.map_err(|error| error.to_string())
 }
 
+/// The Kubernetes client calls every failed request an error, though each is tried again: the pod watch says once per outage
+/// what is worth saying.
+const QUIET: &str = "kube_client::client::builder=off";
+
 fn filter(level: Option<LogLevel>, variable: Option<&str>) -> Result<EnvFilter, String> {
     let directives = match (level, variable) {
         (Some(LogLevel::Off), _) => "off".to_owned(),
-        (Some(LogLevel::Error), _) => "error".to_owned(),
-        (Some(level), _) => format!("warn,postern={}", level.as_str()),
+        (Some(LogLevel::Error), _) => format!("error,{QUIET}"),
+        (Some(level), _) => format!("warn,{QUIET},postern={}", level.as_str()),
         (None, Some(variable)) if !variable.is_empty() => variable.to_owned(),
-        (None, _) => "warn,postern=info".to_owned(),
+        (None, _) => format!("warn,{QUIET},postern=info"),
     };
     EnvFilter::try_new(&directives).map_err(|error| format!("{FILTER_VARIABLE}: {}", printable(&error.to_string())))
 }
@@ -75,8 +79,11 @@ mod tests {
     #[test]
     fn the_argument_goes_before_the_variable_and_a_wrong_variable_is_an_error() {
         let shown = |level, variable| filter(level, variable).map(|filter| filter.to_string());
-        assert_eq!(shown(None, None).expect("a filter"), "postern=info,warn");
-        assert_eq!(shown(Some(LogLevel::Debug), Some("trace")).expect("a filter"), "postern=debug,warn");
+        assert_eq!(shown(None, None).expect("a filter"), "kube_client::client::builder=off,postern=info,warn");
+        assert_eq!(
+            shown(Some(LogLevel::Debug), Some("trace")).expect("a filter"),
+            "kube_client::client::builder=off,postern=debug,warn"
+        );
         assert_eq!(shown(None, Some("kube=info")).expect("a filter"), "kube=info");
         assert!(shown(None, Some("postern=loud")).expect_err("no level").starts_with("POSTERN_LOG: "));
     }

@@ -104,7 +104,7 @@ pub enum CommandPurpose {
 
 /// Why an object cannot be used as a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub(super) enum Unusable {
     /// It says not which pod it is.
     #[error("a pod without a UID, a name or a namespace")]
     Nameless,

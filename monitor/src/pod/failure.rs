@@ -1,6 +1,6 @@
 //! What went wrong with the API server, in words that tell an operator where to look.
 
-use std::{error::Error as _, fmt, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use kube::core::Status;
 
@@ -42,7 +42,7 @@ impl Failure {
         Self { kind, text: text.into(), wait: None }
     }
 
-    pub(super) fn of_kind(kind: FailureKind, error: &kube::Error) -> Self {
+    pub(super) fn of_kind(kind: FailureKind, error: &(dyn Error + 'static)) -> Self {
         Self::new(kind, chain(error))
     }
 
@@ -50,30 +50,25 @@ impl Failure {
         Self::new(FailureKind::Garbled, text.to_string())
     }
 
-    pub(super) fn of_status(status: &Status) -> Self {
-        let kind = match status.code {
+    /// What a `Status` object says, that came with this HTTP status or in a watch's ERROR line.
+    pub(super) fn of_status(code: u16, status: &Status) -> Self {
+        let kind = match code {
             410 => FailureKind::Expired,
             401 => FailureKind::Unauthenticated,
             403 => FailureKind::Forbidden,
             _ => FailureKind::Refused,
         };
         let asked = status.details.as_ref().map(|details| u64::from(details.retry_after_seconds));
-        Self {
-            kind,
-            text: format!("{} {}: {}", status.code, quoted(&status.reason), quoted(&status.message)),
-            wait: asked.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT)),
-        }
+        let failure =
+            Self { kind, text: format!("{code} {}: {}", quoted(&status.reason), quoted(&status.message)), wait: None };
+        failure.with_wait(asked)
     }
-}
 
-impl From<kube::Error> for Failure {
-    fn from(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => Self::of_status(&status),
-            kube::Error::SerdeError(error) => Self::garbled(error),
-            kube::Error::FromUtf8(error) => Self::garbled(error),
-            error => Self::of_kind(FailureKind::Unanswered, &error),
-        }
+    /// Keeps the longer of the waits that were asked for, in seconds.
+    pub(super) fn with_wait(mut self, asked: Option<u64>) -> Self {
+        let asked = asked.map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
+        self.wait = self.wait.max(asked);
+        self
     }
 }
 
@@ -93,15 +88,13 @@ impl fmt::Display for Failure {
 }
 
 /// An error with its causes: the outer ones seldom say more than that there was one.
-fn chain(error: &kube::Error) -> String {
+fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let inner = error.to_string();
-        if !text.contains(&inner) {
-            text = format!("{text}: {inner}");
+    for cause in std::iter::successors(error.source(), |error| (*error).source()) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
         }
-        cause = error.source();
     }
     quoted(&text)
 }

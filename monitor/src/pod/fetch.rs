@@ -6,11 +6,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
+use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, TryStreamExt};
+use http::{Response, header::RETRY_AFTER};
+use http_body_util::{BodyExt, Limited};
 use kube::{
     Client,
     api::{ListParams, VersionMatch, WatchParams},
-    core::{Request, WatchEvent},
+    client::Body,
+    core::{Request, Status, WatchEvent},
 };
 use tokio::time::timeout;
 
@@ -22,6 +25,8 @@ use super::{
     view::{PodListView, PodView},
 };
 
+/// Longest explanation of an HTTP error that is read, in bytes.
+const REFUSAL_BYTES: usize = 64 << 10;
 /// Most pods in a list. Kubelet's own default limit is 110.
 const PODS: usize = 4096;
 
@@ -85,17 +90,28 @@ impl Source {
 
     async fn list_page(&self, params: &ListParams) -> Result<PodListView, Failure> {
         let request = Request::new("/api/v1/pods").list(params).map_err(Failure::garbled)?;
-        let body = self.client.request_stream(request).await?;
+        let body = self.ask(request).await?;
         let mut bytes = Vec::new();
         let most = self.bounds.page_bytes;
         body.take(most.saturating_add(1))
             .read_to_end(&mut bytes)
             .await
-            .map_err(|error| broken(FailureKind::Unanswered, error))?;
+            .map_err(|error| Failure::of_kind(FailureKind::Unanswered, &error))?;
         if bytes.len() as u64 > most {
             return Err(Failure::garbled(format_args!("a list longer than {most} bytes")));
         }
         serde_json::from_slice(&bytes).map_err(Failure::garbled)
+    }
+
+    /// Sends a request. The way that `kube` offers reads an error's text without a bound.
+    async fn ask(&self, request: http::Request<Vec<u8>>) -> Result<impl AsyncBufRead + Unpin + use<>, Failure> {
+        let sent = self.client.send(request.map(Body::from)).await;
+        let response = sent.map_err(|error| Failure::of_kind(FailureKind::Unanswered, &error))?;
+        if !response.status().is_success() {
+            return Err(refusal(response).await);
+        }
+        let body = response.into_body().into_data_stream().map_err(std::io::Error::other);
+        Ok(Box::pin(body.into_async_read()))
     }
 
     /// Opens a watch from a resource version on.
@@ -103,10 +119,24 @@ impl Source {
         let mut params = WatchParams::default().fields(&self.selector);
         params.timeout = Some(u32::try_from(self.pace.watch.as_secs()).unwrap_or(u32::MAX));
         let request = Request::new("/api/v1/pods").watch(&params, version).map_err(Failure::garbled)?;
-        let answer = timeout(self.pace.answer, self.client.request_stream(request)).await;
+        let answer = timeout(self.pace.answer, self.ask(request)).await;
         let body = answer.map_err(|_| late(self.pace.answer))??;
-        Ok(OpenWatch { body: Box::pin(body), line: Vec::new(), most: self.bounds.line_bytes })
+        Ok(OpenWatch { body, line: Vec::new(), most: self.bounds.line_bytes })
     }
+}
+
+/// Why a request was refused: the API's `Status`, or what a proxy on the way has to say.
+async fn refusal(response: Response<Body>) -> Failure {
+    let code = response.status();
+    let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let bytes = match Limited::new(response.into_body(), REFUSAL_BYTES).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return Failure::of_kind(FailureKind::Refused, &*error),
+    };
+    let status = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+        Status::failure(&String::from_utf8_lossy(&bytes), code.canonical_reason().unwrap_or_default())
+    });
+    Failure::of_status(code.as_u16(), &status).with_wait(asked)
 }
 
 /// A watch that is open.
@@ -121,7 +151,10 @@ impl<B: AsyncBufRead + Unpin> OpenWatch<B> {
     pub(super) async fn next(&mut self) -> Result<Option<Said>, Failure> {
         self.line.clear();
         let mut bounded = (&mut self.body).take(self.most);
-        bounded.read_until(b'\n', &mut self.line).await.map_err(|error| broken(FailureKind::Ended, error))?;
+        bounded
+            .read_until(b'\n', &mut self.line)
+            .await
+            .map_err(|error| Failure::of_kind(FailureKind::Ended, &error))?;
         if self.line.is_empty() {
             return Ok(None);
         }
@@ -142,7 +175,7 @@ impl<B: AsyncBufRead + Unpin> OpenWatch<B> {
                 Said::Deleted(facts.pod.uid.clone(), version)
             }
             WatchEvent::Bookmark(bookmark) => Said::Bookmark(bookmark.metadata.resource_version),
-            WatchEvent::Error(status) => return Err(Failure::of_status(&status)),
+            WatchEvent::Error(status) => return Err(Failure::of_status(status.code, &status)),
         };
         // One huge object must not cost its size for ever.
         self.line.shrink_to(64 << 10);
@@ -160,8 +193,4 @@ fn versioned(mut pod: PodView) -> Result<(PodFacts, Version), Failure> {
 
 fn late(after: Duration) -> Failure {
     Failure::new(FailureKind::Unanswered, format!("no whole answer within {after:?}"))
-}
-
-fn broken(kind: FailureKind, error: std::io::Error) -> Failure {
-    Failure::of_kind(kind, &kube::Error::ReadEvents(error))
 }

@@ -16,7 +16,7 @@ mod watch;
 use std::sync::Arc;
 
 pub use connect::ConnectError;
-pub use facts::{CommandPurpose, ContainerFacts, ContainerKind, PodCommand, PodFacts, Unusable};
+pub use facts::{CommandPurpose, ContainerFacts, ContainerKind, PodCommand, PodFacts};
 pub use image::parse_image;
 pub use settings::{ApiMode, ApiSettings, Bounds, Pace};
 pub use table::{Found, PodTable, TableCounts};

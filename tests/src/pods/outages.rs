@@ -1,6 +1,6 @@
 //! Everything that an API server and the network before it do wrong: said once, retried for ever, without a storm of requests, and nothing missed.
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 use postern::pod::{ApiMode, ApiSettings, Bounds};
 
@@ -24,7 +24,12 @@ fn what_denies_the_list_is_said_in_plain_words_and_once() {
         (Fault::unauthorized(), "does not accept the token (401 Unauthorized"),
         (Fault::forbidden(), "may not list and watch pods (403 Forbidden: pods is forbidden"),
         (Fault::internal(), "refuses (500 InternalError: Internal error occurred: etcdserver"),
-        (Fault::Plain(503, "no backend\u{1b}[31m"), "refuses (503 Failed to parse error data: no backend\\u{1b}[31m"),
+        (Fault::Plain(503, "no backend\u{1b}[31m"), "refuses (503 Service Unavailable: no backend\\u{1b}[31m"),
+        (
+            Fault::Raw(b"HTTP/1.1 302 Found\r\nLocation: https://192.0.2.1/\r\nContent-Length: 0\r\n\r\n".to_vec()),
+            "refuses (302 Found",
+        ),
+        (Fault::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), "does not answer"),
         (Fault::Garbage(b"<html>\xff\0</html>".to_vec()), "makes no sense"),
         (Fault::HalfJson, "makes no sense (EOF while parsing"),
         (Fault::CutShort, "does not answer"),
@@ -203,6 +208,47 @@ fn a_server_that_asks_for_a_pause_gets_it() {
     watched.stop(&server);
     let requests = server.requests();
     assert!(requests[1].at - requests[0].at >= Duration::from_secs(1));
+}
+
+#[test]
+fn a_proxy_that_asks_for_a_pause_gets_it() {
+    let server = ApiServer::start([pod("a")]);
+    let answer = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 5\r\n\r\nlater";
+    server.script(On::List, Fault::Raw(answer.to_vec()));
+    let mut watched = Watched::start(&server, quick());
+    watched.expect_unreachable("429 Too Many Requests: later");
+    watched.expect_listed(&["a"]);
+    watched.expect_reachable();
+    watched.stop(&server);
+    let requests = server.requests();
+    assert!(requests[1].at - requests[0].at >= Duration::from_secs(1));
+}
+
+#[test]
+fn an_explanation_that_does_not_end_is_not_read_to_the_end() {
+    let server = ApiServer::start([pod("a")]);
+    let head = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 9000000000\r\n\r\n";
+    server.script(On::List, Fault::Raw([&head[..], &vec![b'x'; 100_000]].concat()));
+    let mut watched = Watched::start(&server, quick());
+    watched.expect_unreachable("refuses (length limit exceeded");
+    watched.expect_listed(&["a"]);
+    watched.expect_reachable();
+    watched.stop(&server);
+}
+
+#[test]
+fn a_server_that_cannot_prove_who_it_is_gets_no_token() {
+    let (server, other) = (ApiServer::start([pod("a")]), ApiServer::start([]));
+    let trusts_other = std::fs::read_to_string(other.kubeconfig_path()).expect("a kubeconfig file");
+    let mut leads_here = tempfile::NamedTempFile::new().expect("a temporary file");
+    let kubeconfig = trusts_other.replace(&other.address().to_string(), &server.address().to_string());
+    leads_here.write_all(kubeconfig.as_bytes()).expect("a file to write to");
+    let kubeconfig = Some(leads_here.path().to_owned());
+    let settings = ApiSettings { mode: ApiMode::Auto, kubeconfig, pace: quick(), bounds: Bounds::default() };
+    let mut watched = Watched::with(settings, NODE);
+    watched.expect_unreachable("invalid peer certificate");
+    watched.stop(&server);
+    assert!(server.requests().is_empty());
 }
 
 #[test]

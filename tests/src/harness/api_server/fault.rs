@@ -30,6 +30,8 @@ pub enum Fault {
     Status(Value),
     /// An HTTP error with plain text, as proxies and overloaded servers give it.
     Plain(u16, &'static str),
+    /// These bytes for the whole HTTP message; then the connection is dropped.
+    Raw(Vec<u8>),
     /// A watch that begins well and then has an ERROR line with this `Status`.
     ErrorLine(Value),
     /// A list that is these bytes, or a watch that has them for its first line.

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWrite, BufReader},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpStream,
     sync::watch,
     time::sleep,
@@ -163,6 +163,11 @@ async fn serve_request(stream: &mut Stream, request: &Request, shared: &Shared) 
         Some(Fault::Status(status)) => return say(stream, &Err(status)).await.map(|()| true),
         Some(Fault::Plain(code, text)) => {
             return answer(stream, code, "text/plain", text.as_bytes(), usize::MAX).await.map(|()| true);
+        }
+        Some(Fault::Raw(bytes)) => {
+            stream.write_all(&bytes).await?;
+            stream.flush().await?;
+            return Ok(false);
         }
         Some(Fault::Slow(wait)) => sleep(wait).await,
         Some(Fault::Silent) => return future::pending().await,

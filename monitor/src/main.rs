@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode};
 
 use postern::{
-    agent,
+    agent::Agent,
     cli::{self, Arguments, Command},
     exit::Exit,
     privileges, telemetry,
@@ -47,11 +47,19 @@ fn run(wanted: &cli::Run) -> Exit {
     if let Err(error) = privileges::check() {
         return fail(Exit::NoPermission, &error);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // Armed while there is one thread: what that takes is then given up for the whole process.
+    let agent = match Agent::arm(config) {
+        Ok(agent) => agent,
+        Err(failure) => return fail(failure.exit(), &failure),
+    };
+    if let Err(error) = privileges::drop_after_attach() {
+        return fail(Exit::Software, &error);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Software, &error),
     };
-    match runtime.block_on(agent::run(config)) {
+    match runtime.block_on(agent.run()) {
         Ok(()) => Exit::Success,
         Err(failure) => fail(failure.exit(), &failure),
     }

@@ -18,10 +18,11 @@ use super::{
 use crate::{
     admin::Health,
     container::cgroup::CgroupContainer,
-    event::{AgentEvent, Event},
+    event::{AgentEvent, Enrichment},
     metrics::Figures,
     pipeline::{Input, Pipeline},
     probe::{CounterReader, Probe, Ring},
+    sink::delivery::Publisher,
 };
 
 /// How often the ring is drained while records come.
@@ -39,27 +40,22 @@ const FIGURES_EVERY: Duration = Duration::from_mins(1);
 const BATCH: usize = 2_048;
 
 /// All that the loop owns.
-pub(super) struct EventLoop<P> {
-    pub(super) probe: Probe,
+pub(super) struct EventLoop {
+    /// Until it is detached.
+    pub(super) probe: Option<Probe>,
     pub(super) ring: Ring,
     pub(super) counters: CounterReader,
     pub(super) pipeline: Pipeline,
     pub(super) mail: Mail,
-    pub(super) publisher: P,
+    pub(super) publisher: Publisher,
     pub(super) lookups: tokio::sync::mpsc::Sender<Arc<CgroupContainer>>,
     pub(super) health: Arc<Health>,
     pub(super) figures: Arc<Figures>,
 }
 
-/// Where events go.
-pub(super) trait Publish {
-    /// Takes an event; never blocks.
-    fn publish(&mut self, event: &Event);
-}
-
-impl<P: Publish> EventLoop<P> {
-    /// Runs until it is told to stop, and returns what it published to.
-    pub(super) fn run(mut self) -> P {
+impl EventLoop {
+    /// Runs until it is told to stop.
+    pub(super) fn run(mut self) {
         let mut last_record: Option<Instant> = Some(Instant::now());
         let mut last_tick = Instant::now();
         let mut last_figures = Instant::now();
@@ -87,7 +83,7 @@ impl<P: Publish> EventLoop<P> {
             self.publish();
             self.health.beat();
         };
-        self.finish(reason)
+        self.finish(reason);
     }
 
     /// Waits for whatever comes first. While awake the ring is not waited for: it would be ready at once, for one record.
@@ -168,7 +164,10 @@ impl<P: Publish> EventLoop<P> {
 
     fn publish(&mut self) {
         for event in self.pipeline.take_events() {
-            self.figures.count(&event);
+            self.figures.events(event.kind()).add(1);
+            if event.enrichment != Enrichment::Complete {
+                self.figures.partial.add(1);
+            }
             self.publisher.publish(&event);
         }
         for request in self.pipeline.take_requests() {
@@ -181,8 +180,8 @@ impl<P: Publish> EventLoop<P> {
     }
 
     /// Detaches, so that nothing more comes, takes what is left, and says how it all adds up.
-    fn finish(mut self, reason: Arc<str>) -> P {
-        drop(self.probe.take_down());
+    fn finish(mut self, reason: Arc<str>) {
+        drop(self.probe.take());
         self.drain();
         self.pipeline.finish();
         self.count();
@@ -194,6 +193,5 @@ impl<P: Publish> EventLoop<P> {
         }
         self.pipeline.input(Input::Agent(AgentEvent::Stopped { reason, counters }), since_boot_ns());
         self.publish();
-        self.publisher
     }
 }

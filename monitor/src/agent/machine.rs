@@ -30,19 +30,28 @@ pub(super) fn boot_time_ns() -> i128 {
     since_1970.as_nanos() as i128 - i128::from(since_boot_ns())
 }
 
-/// Where the node's own files are seen from here: as configured, if there is a system there; else through a kernel thread,
-/// whose root is the node's too; else, outside any container, our own root. Says which it is if it is not as configured.
-pub(super) fn host_root(configured: &Path) -> (PathBuf, Option<String>) {
-    let is_system = |root: &Path| root.join("usr").is_dir() || root.join("lib").is_dir();
-    if is_system(configured) {
+/// Where the node's own files are seen from here: as configured; else through the node's init, or a kernel thread, whose
+/// root is the node's too (some machines let nobody look at process 1); else, outside any container, our own root. Says
+/// so where it is not what one would expect.
+pub(super) fn host_root(configured: Option<&Path>) -> (PathBuf, Option<String>) {
+    const ROOT_OF_INIT: &str = "/proc/1/root";
+    if let Some(configured) = configured {
         return (configured.to_owned(), None);
     }
+    let is_system = |root: &Path| root.join("usr").is_dir();
     let same_mounts = fs::read_link("/proc/self/ns/mnt").ok() == fs::read_link("/proc/1/ns/mnt").ok();
-    let own = same_mounts.then_some(Path::new("/"));
-    let found = [Some(Path::new("/proc/2/root")), own].into_iter().flatten().find(|root| is_system(root));
-    let root = found.unwrap_or(configured).to_owned();
-    let message = format!("the node's files are not seen at {}; using {}", configured.display(), root.display());
-    (root, Some(message))
+    let own = if same_mounts { "/" } else { ROOT_OF_INIT };
+    let root = [ROOT_OF_INIT, "/proc/2/root", own].into_iter().map(Path::new).find(|root| is_system(root));
+    match root {
+        Some(root) if root == Path::new(ROOT_OF_INIT) => (root.to_owned(), None),
+        Some(root) => (
+            root.to_owned(),
+            Some(format!("{ROOT_OF_INIT} cannot be read: the node's files are read at {}", root.display())),
+        ),
+        None => {
+            (ROOT_OF_INIT.into(), Some(format!("the node's files are not seen at {ROOT_OF_INIT}: is hostPID set?")))
+        }
+    }
 }
 
 /// What every event says of this node.
@@ -55,7 +64,8 @@ pub(super) fn node(config: &Config, host_root: &Path) -> Node {
     let os_release = fs::read_to_string(host_root.join("etc/os-release"))
         .or_else(|_| fs::read_to_string(host_root.join("usr/lib/os-release")))
         .unwrap_or_default();
-    let os = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).map(|name| name.trim_matches('"').into());
+    let os =
+        os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).map(|name| name.trim_matches('"').into());
     let text = |value: &std::ffi::CStr| printable(value.to_bytes());
     Node {
         name: config.node.clone().unwrap_or_else(|| text(uname.nodename())),
@@ -66,16 +76,17 @@ pub(super) fn node(config: &Config, host_root: &Path) -> Node {
         os,
         cluster: config.cluster.clone(),
         version: env!("CARGO_PKG_VERSION"),
-        run_id: Ulid::new().to_string().into(),
+        run_id: Ulid::generate().to_string().into(),
     }
 }
 
-/// Against what containers are held: the node's init, or this process where that cannot be seen.
+/// Against what containers are held.
 pub(super) fn host() -> Host {
     let namespace = |name: &str| {
-        let link = fs::read_link(format!("/proc/1/ns/{name}")).or_else(|_| fs::read_link(format!("/proc/self/ns/{name}")));
+        // A kernel thread is where init is; only outside a container are we.
+        let link = ["1", "2", "self"].iter().find_map(|pid| fs::read_link(format!("/proc/{pid}/ns/{name}")).ok());
         let inode = |link: PathBuf| link.to_str()?.split_once('[')?.1.strip_suffix(']')?.parse().ok();
-        link.ok().and_then(inode).unwrap_or(0)
+        link.and_then(inode).unwrap_or(0)
     };
     let status = fs::read_to_string("/proc/1/status").unwrap_or_default();
     let bounding = status

@@ -8,30 +8,44 @@ mod inbox;
 mod lookups;
 mod machine;
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
-    event_loop::{EventLoop, Publish},
-    inbox::{Inbox, Message, inbox},
+    event_loop::EventLoop,
+    inbox::{Inbox, Mail, Message, inbox},
     machine::{boot_time_ns, since_boot_ns},
 };
 use crate::{
     admin::{Admin, AdminError, Health},
-    config::Config,
-    event::{AgentEvent, Event, Node},
+    config::{Config, KubernetesMode},
+    container::cgroup::CgroupContainer,
+    event::{AgentEvent, Node},
     exit::Exit,
     metrics::Figures,
     pipeline::{Input, Pipeline},
-    probe::{Armed, CounterReader, Probe, ProbeError, ProbeSettings, Ring},
-    process::{Decoder, seed},
+    pod::{self, ApiMode, ApiSettings, PodUpdate},
+    probe::{Armed, CounterReader, HookId, Probe, ProbeError, ProbeSettings, Ring},
+    process::{Decoder, seed, users::Passwd},
+    sink::{
+        SinkError,
+        delivery::{self, Publisher, Workers},
+    },
 };
 
 /// How long the event loop may be silent before the agent counts as dead.
 const SILENCE: Duration = Duration::from_secs(10);
+
+/// How many containers can be waited for at once.
+const LOOKUPS_WAITING: usize = 1_024;
+/// How long the bringer of a message waits while the event loop has too many.
+const INBOX_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why the agent ended other than as asked.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +59,12 @@ pub enum Failure {
     /// Health and metrics cannot be served.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// A sink cannot be built.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The API server is required and cannot be asked.
+    #[error("pods cannot be watched: {0}")]
+    Pods(#[from] pod::WatchError),
     /// The operating system refused something.
     #[error("cannot {0}: {1}")]
     System(&'static str, std::io::Error),
@@ -58,7 +78,7 @@ impl Failure {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Probe(_) | Self::Proc(_) => Exit::Unavailable,
-            Self::Admin(_) => Exit::Usage,
+            Self::Admin(_) | Self::Sink(_) | Self::Pods(_) => Exit::Usage,
             Self::System(..) | Self::Died(_) => Exit::Software,
         }
     }
@@ -79,7 +99,7 @@ pub struct Agent {
 impl Agent {
     /// Attaches every sensor, and takes in what already runs. Starts no thread.
     pub fn arm(config: Config) -> Result<Self, Failure> {
-        let (host_root, notice) = machine::host_root(&config.host_root);
+        let (host_root, notice) = machine::host_root(config.host_root.as_deref());
         let mut notices: Vec<String> = notice.into_iter().collect();
         let settings = ProbeSettings { ring_bytes: config.ring_bytes, host_root: host_root.clone() };
         let mut probe = Probe::load(&settings)?;
@@ -89,7 +109,7 @@ impl Agent {
         let node = Arc::new(machine::node(&config, &host_root));
         let users = seed::passwd(&host_root).unwrap_or_else(|error| {
             notices.push(format!("users have no names: cannot read {}/etc/passwd: {error}", host_root.display()));
-            Default::default()
+            Passwd::default()
         });
         let host = machine::host();
         let decoder = Decoder::new(Arc::clone(&node.boot_id), boot_time_ns(), users, host.namespaces.mnt);
@@ -104,19 +124,241 @@ impl Agent {
         Ok(Self { config, node, probe, ring, counters, pipeline, armed, notices })
     }
 
+    /// What the kernel side offers here, for `postern doctor`.
+    pub fn sensors(&self) -> (&[Armed], &[String]) {
+        (&self.armed, &self.notices)
+    }
+
     /// Runs until told to stop.
     pub async fn run(mut self) -> Result<(), Failure> {
         let health = Arc::new(Health::new(SILENCE));
-        let figures = Arc::new(self.figures());
-        let admin = match self.config.admin {
-            Some(address) => Some(Admin::start(address, Arc::clone(&health), Arc::clone(&figures))?),
-            None => None,
-        };
-        let cancel = CancellationToken::new();
-        let tasks = TaskTracker::new();
+        let names = self.config.sinks.iter().map(|sink| &*sink.name);
+        let figures = Arc::new(Figures::new(HookId::ALL.map(HookId::name), names));
+        figures.ring_bytes.set(self.config.ring_bytes.into());
+        let start = |address| Admin::start(address, Arc::clone(&health), Arc::clone(&figures));
+        let mut admin = self.config.admin.map(start).transpose()?;
+        let tasks = Tasks::default();
         let (inbox, mail) = inbox().map_err(|error| Failure::System("make an event descriptor", error))?;
         self.announce(&health);
-        let (lookups, requests) = mpsc::channel(1_024);
-        todo!()
+
+        let (publisher, mut workers) = self.start_delivery(&inbox, &figures, &tasks)?;
+        let lookups = self.start_lookups(&inbox, &tasks);
+        let mut pods = self.start_pods(&inbox, &tasks);
+        let deadline = self.config.shutdown_deadline;
+        let mut events = self.start_events(Started { mail, publisher, lookups, health, figures })?;
+
+        let ended = tokio::select! {
+            name = told_to_stop() => name.map_err(|error| Failure::System("wait for signals", error)),
+            _ = &mut events => Err(Failure::Died("the event loop")),
+            sink = workers.died() => {
+                tracing::error!(sink, "a sink has died");
+                Err(Failure::Died("a sink"))
+            }
+            () = admin_ended(admin.as_mut()) => Err(Failure::Died("the thread for health and metrics")),
+            Ok(error) = &mut pods => Err(error.into()),
+        };
+        let reason = match &ended {
+            Ok(signal) => format!("told to stop by {signal}"),
+            Err(failure) => failure.to_string(),
+        };
+        tracing::info!(reason, "stopping");
+        stop_events(&inbox, events, reason.into(), deadline).await;
+        for (sink, left) in workers.drain(deadline).await {
+            tracing::error!(sink, left, "events were not delivered before the deadline");
+        }
+        tasks.stop(deadline).await;
+        drop(admin);
+        ended.map(|_| ())
+    }
+
+    /// Says on the stream and in the log what is watched and what is missing.
+    fn announce(&mut self, health: &Health) {
+        let mut missing: Vec<Arc<str>> = self
+            .probe
+            .missing()
+            .iter()
+            .map(|field| format!("{} is not known on this kernel", field.without).into())
+            .collect();
+        for armed in &self.armed {
+            if let Err(reason) = &armed.rung {
+                let message = format!("{}: {}: {reason}", armed.sensor.name(), armed.sensor.without());
+                tracing::warn!("{message}");
+                missing.push(message.into());
+            }
+        }
+        for notice in &self.notices {
+            tracing::warn!("{notice}");
+        }
+        missing.extend(self.notices.iter().map(|notice| Arc::from(&**notice)));
+        let sensors: Vec<Arc<str>> = self
+            .armed
+            .iter()
+            .filter_map(|armed| Some(format!("{}: {}", armed.sensor.name(), armed.rung.as_ref().ok()?).into()))
+            .collect();
+        tracing::info!(node = &*self.node.name, sensors = sensors.join(", "), "watching");
+        match self.armed.iter().find(|armed| armed.rung.is_err()) {
+            None => health.set_ready(),
+            Some(armed) => health.set_not_ready(format!("the sensor {} is not armed", armed.sensor.name())),
+        }
+        self.pipeline.input(Input::Agent(AgentEvent::Started { sensors, missing }), since_boot_ns());
+    }
+
+    fn start_delivery(
+        &self,
+        inbox: &Inbox,
+        figures: &Arc<Figures>,
+        tasks: &Tasks,
+    ) -> Result<(Publisher, Workers), SinkError> {
+        let inbox = inbox.clone();
+        let lost = move |loss| {
+            if inbox.send(Message::Input(Input::Agent(AgentEvent::Lost(loss)))).is_err() {
+                tracing::error!("a loss could not be told on the stream; the metrics have it");
+            }
+        };
+        delivery::start(&self.config.sinks, &self.node, figures, lost, &tasks.tracker)
+    }
+
+    fn start_lookups(&self, inbox: &Inbox, tasks: &Tasks) -> mpsc::Sender<Arc<CgroupContainer>> {
+        let (sender, requests) = mpsc::channel(LOOKUPS_WAITING);
+        let (host_root, _) = machine::host_root(self.config.host_root.as_deref());
+        tasks.spawn(lookups::serve(host_root, self.config.runtime_endpoint.clone(), requests, inbox.clone()));
+        sender
+    }
+
+    /// Watches the node's pods. What comes back is why they cannot be.
+    fn start_pods(&self, inbox: &Inbox, tasks: &Tasks) -> oneshot::Receiver<pod::WatchError> {
+        let (fail, failed) = oneshot::channel();
+        let (updates, mut received) = mpsc::channel(256);
+        let settings = ApiSettings {
+            mode: match self.config.kubernetes.mode {
+                KubernetesMode::Auto => ApiMode::Auto,
+                KubernetesMode::Off => ApiMode::Off,
+                KubernetesMode::Required => ApiMode::Required,
+            },
+            kubeconfig: self.config.kubernetes.kubeconfig.clone(),
+            ..ApiSettings::default()
+        };
+        let (node, cancel) = (Arc::clone(&self.node), tasks.cancel.clone());
+        tasks.spawn(async move {
+            if let Err(error) = pod::watch(&settings, &node.name, updates, cancel).await {
+                let _ = fail.send(error);
+            } else {
+                // A watch that has nothing more to say is no failure: the sender stays, so that the receiver waits.
+                std::future::pending::<()>().await;
+            }
+        });
+        let inbox = inbox.clone();
+        tasks.spawn(async move {
+            while let Some(update) = received.recv().await {
+                log(&update);
+                tell(&inbox, Message::Input(Input::Pods(update))).await;
+            }
+        });
+        failed
+    }
+
+    /// Starts the thread of the event loop. What comes back ends when the thread does.
+    fn start_events(self, started: Started) -> Result<oneshot::Receiver<()>, Failure> {
+        let (end, ended) = oneshot::channel();
+        let event_loop = EventLoop {
+            probe: Some(self.probe),
+            ring: self.ring,
+            counters: self.counters,
+            pipeline: self.pipeline,
+            mail: started.mail,
+            publisher: started.publisher,
+            lookups: started.lookups,
+            health: started.health,
+            figures: started.figures,
+        };
+        let run = move || {
+            // Dropped when this thread ends, in a panic too.
+            let _end: oneshot::Sender<()> = end;
+            event_loop.run();
+        };
+        thread::Builder::new()
+            .name("events".into())
+            .spawn(run)
+            .map_err(|error| Failure::System("start a thread", error))?;
+        Ok(ended)
+    }
+}
+
+/// What the event loop is given beside the kernel side.
+struct Started {
+    mail: Mail,
+    publisher: Publisher,
+    lookups: mpsc::Sender<Arc<CgroupContainer>>,
+    health: Arc<Health>,
+    figures: Arc<Figures>,
+}
+
+/// The tasks that bring answers from elsewhere.
+#[derive(Default)]
+struct Tasks {
+    tracker: TaskTracker,
+    cancel: CancellationToken,
+}
+
+impl Tasks {
+    /// Runs until it ends or everything is told to.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let cancel = self.cancel.clone();
+        self.tracker.spawn(async move { cancel.run_until_cancelled_owned(task).await });
+    }
+
+    async fn stop(self, deadline: Duration) {
+        self.cancel.cancel();
+        self.tracker.close();
+        if timeout(deadline, self.tracker.wait()).await.is_err() {
+            tracing::error!("tasks did not end before the deadline");
+        }
+    }
+}
+
+/// Tells the event loop, and waits while it has too much to read.
+async fn tell(inbox: &Inbox, mut message: Message) {
+    while let Err(back) = inbox.send(message) {
+        message = back;
+        tokio::time::sleep(INBOX_PAUSE).await;
+    }
+}
+
+async fn told_to_stop() -> std::io::Result<&'static str> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+async fn admin_ended(admin: Option<&mut Admin>) {
+    match admin {
+        Some(admin) => admin.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn stop_events(inbox: &Inbox, events: oneshot::Receiver<()>, reason: Arc<str>, deadline: Duration) {
+    if events.is_terminated() {
+        return;
+    }
+    let stop = async {
+        tell(inbox, Message::Stop { reason }).await;
+        // The sender is dropped, never used.
+        let _ = events.await;
+    };
+    if timeout(deadline, stop).await.is_err() {
+        tracing::error!("the event loop did not end before the deadline");
+    }
+}
+
+fn log(update: &PodUpdate) {
+    match update {
+        PodUpdate::Listed(pods) => tracing::info!(pods = pods.len(), "the node's pods are known"),
+        PodUpdate::Standalone { reason } => tracing::info!(%reason, "there is no Kubernetes API server to ask"),
+        PodUpdate::Unreachable { reason } => tracing::warn!(%reason, "the Kubernetes API server cannot be used"),
+        PodUpdate::Reachable => tracing::info!("the Kubernetes API server can be used again"),
+        PodUpdate::Applied(_) | PodUpdate::Deleted(_) => {}
     }
 }

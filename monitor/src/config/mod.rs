@@ -46,7 +46,7 @@ pub struct Config {
     pub cluster: Option<Arc<str>>,
     /// The node's name, where it is given; the host name is used otherwise.
     pub node: Option<Arc<str>>,
-    /// Where the node's own file system is seen from here, where it is given; see [`Config::node_root`].
+    /// Where the node's own file system is seen from here, where it is given; looked for otherwise.
     pub host_root: Option<PathBuf>,
     /// Where pods are looked up.
     pub kubernetes: Kubernetes,
@@ -174,27 +174,6 @@ impl Config {
         }
         config.warnings = reader.finish()?;
         Ok(config)
-    }
-
-    /// Where the node's own file system is seen from here: as given, else through process 1, which is the node's init
-    /// where the agent shares the node's processes. Some machines let nobody look at process 1, root included; the
-    /// agent's own root is used there, and the second value says so.
-    pub fn node_root(&self) -> (PathBuf, Option<String>) {
-        const ROOT_OF_INIT: &str = "/proc/1/root";
-        if let Some(given) = &self.host_root {
-            return (given.clone(), None);
-        }
-        // With the slash, for it is the folder behind the link that has to be readable.
-        match std::fs::read_dir(format!("{ROOT_OF_INIT}/")) {
-            Ok(_) => (PathBuf::from(ROOT_OF_INIT), None),
-            Err(error) => {
-                let note = format!(
-                    "{ROOT_OF_INIT} cannot be read ({error}): the agent's own root is taken for the node's; \
-                     set host_root where it is not"
-                );
-                (PathBuf::from("/"), Some(note))
-            }
-        }
     }
 
     /// Makes standard output a sink in this form, whatever the file says of standard output's form.

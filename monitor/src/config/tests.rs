@@ -40,7 +40,7 @@ fn the_documented_example_is_valid_and_complete() {
     assert_eq!(config.ring_bytes, default.ring_bytes);
     assert_eq!(config.admin, default.admin);
     assert_eq!(config.shutdown_deadline, default.shutdown_deadline);
-    assert_eq!(config.node_root(), ("/proc/1/root".into(), None));
+    assert_eq!(config.host_root, Some("/proc/1/root".into()));
     let rule = &config.access.allow[0];
     assert_eq!((rule.door, rule.users.len(), rule.keys.len(), rule.from.len()), (Some(EntryType::Sshd), 2, 1, 2));
     for key in sinks::ALL_KEYS.iter().copied().flatten() {
@@ -192,16 +192,6 @@ fn the_node_is_named_by_the_file_first_and_the_pod_second() {
     assert_eq!(cluster.as_deref(), Some("arn:aws:eks:eu-west-1:123456789012:cluster/a b"));
     let hostile = Surroundings { node_name: Some("a\nb".into()), ..Surroundings::none() };
     assert_eq!(Config::parse("", "t.yaml", &hostile).expect_err("no name")[0].path, "node.name");
-}
-
-/// Whether process 1 may be looked at depends on the machine; what is chosen can be read on any, and a fallback is said.
-#[test]
-fn the_node_root_is_readable_and_a_fallback_is_said() {
-    let (root, note) = Config::default().node_root();
-    assert!(std::fs::read_dir(root.join("etc")).is_ok(), "{root:?}");
-    assert_eq!(note.is_some(), root == Path::new("/"), "{note:?}");
-    let given = parse("host_root: /host").expect("valid");
-    assert_eq!(given.node_root(), ("/host".into(), None));
 }
 
 #[test]

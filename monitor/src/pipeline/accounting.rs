@@ -37,6 +37,11 @@ impl Accounting {
         self.malformed += 1;
     }
 
+    /// How many records made no sense.
+    pub(super) fn malformed_count(&self) -> u64 {
+        self.malformed
+    }
+
     /// The kernel side's figures were read. Returns what was lost since the last time.
     pub(super) fn counted(&mut self, kernel: Vec<(HookId, HookCounters)>) -> Vec<AgentEvent> {
         self.kernel = kernel;

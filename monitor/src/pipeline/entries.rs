@@ -62,6 +62,11 @@ impl Entries {
         Self { policy, open: FxHashMap::default(), seeded: FxHashMap::default() }
     }
 
+    /// Sessions that are open.
+    pub(super) fn session_count(&self) -> usize {
+        self.open.values().filter(|open| open.opened && open.login.session.is_some()).count()
+    }
+
     /// Sessions that are open keep what was decided for them.
     pub(super) fn set_policy(&mut self, policy: AccessPolicy) {
         self.policy = policy;

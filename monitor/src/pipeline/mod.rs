@@ -59,6 +59,17 @@ pub enum Input {
     Agent(AgentEvent),
 }
 
+/// How much the pipeline knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Processes, ended ones that are still remembered included.
+    pub processes: usize,
+    /// Access sessions that are open.
+    pub sessions: usize,
+    /// Pods of this node.
+    pub pods: usize,
+}
+
 /// The whole state behind the stream.
 pub struct Pipeline {
     host: Host,
@@ -203,9 +214,18 @@ impl Pipeline {
         self.accounting.holes()
     }
 
-    /// How many processes and pods are known.
-    pub fn sizes(&self) -> (usize, usize) {
-        (self.processes.len(), self.containers.pod_count())
+    /// Records that made no sense.
+    pub fn malformed(&self) -> u64 {
+        self.accounting.malformed_count()
+    }
+
+    /// How much is known.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            processes: self.processes.len(),
+            sessions: self.entries.session_count(),
+            pods: self.containers.pod_count(),
+        }
     }
 
     fn exec(&mut self, exec: &Exec<'_>, now_ns: u64) {

@@ -15,6 +15,7 @@ use aya::{
     maps::{HashMap, MapError},
 };
 pub use counters::CounterReader;
+pub use postern_ebpf::abi::HookId;
 use postern_ebpf::abi::{CgroupHierarchy, EntryMark, ProcessKey, Settings, TaskState};
 pub use ring::Ring;
 pub use sensor::{Armed, Sensor};

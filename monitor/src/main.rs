@@ -59,7 +59,10 @@ fn run(wanted: &cli::Run) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Software, &error),
     };
-    match runtime.block_on(agent.run()) {
+    let ended = runtime.block_on(agent.run());
+    // A pipe that nobody reads must not hold up the end.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => Exit::Success,
         Err(failure) => fail(failure.exit(), &failure),
     }

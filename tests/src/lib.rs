@@ -1,6 +1,7 @@
-//! What the behaviour tests stand on: stand-ins for the systems around a node's agent, with faults that can be scripted,
-//! and real programs that people come in by.
+//! What the agent does, shown on the running kernel with real programs: `behaviours` has one file for each thing it does,
+//! `harness` what they stand on.
 
+pub mod behaviours;
 pub mod harness;
 
 #[cfg(test)]

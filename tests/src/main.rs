@@ -1,1 +1,36 @@
-fn main() {}
+//! Runs the behaviour tests one after the other: they share one kernel. With arguments, only those whose name contains
+//! one of them. Prints a line for each, and how many passed, failed and were skipped.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    time::Instant,
+};
+
+use postern_tests::behaviours::{self, Behaviour};
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |it: &&Behaviour| wanted.is_empty() || wanted.iter().any(|part| it.name.contains(&**part));
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for behaviour in behaviours::all().iter().filter(is_wanted) {
+        let started = Instant::now();
+        if let Some(reason) = (behaviour.unavailable)() {
+            skipped += 1;
+            say(&format!("skipped {}: {reason}", behaviour.name));
+        } else if catch_unwind(AssertUnwindSafe(behaviour.run)).is_ok() {
+            passed += 1;
+            say(&format!("ok {} ({:.1} s)", behaviour.name, started.elapsed().as_secs_f32()));
+        } else {
+            failed += 1;
+            say(&format!("FAILED {}", behaviour.name));
+        }
+    }
+    say(&format!("{passed} passed, {failed} failed, {skipped} skipped"));
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the program is for")]
+fn say(line: &str) {
+    println!("{line}");
+}

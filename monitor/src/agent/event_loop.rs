@@ -133,6 +133,9 @@ impl EventLoop {
 
     fn tick(&mut self) {
         self.count();
+        for loss in self.publisher.take_losses() {
+            self.pipeline.input(Input::Agent(AgentEvent::Lost(loss)), since_boot_ns());
+        }
         self.pipeline.tick(since_boot_ns());
     }
 

@@ -35,7 +35,7 @@ use crate::{
     process::{Decoder, seed, users::Passwd},
     sink::{
         SinkError,
-        delivery::{self, Publisher, Workers},
+        delivery::{self, Publisher},
     },
 };
 
@@ -141,7 +141,7 @@ impl Agent {
         let (inbox, mail) = inbox().map_err(|error| Failure::System("make an event descriptor", error))?;
         self.announce(&health);
 
-        let (publisher, mut workers) = self.start_delivery(&inbox, &figures, &tasks)?;
+        let (publisher, mut workers) = delivery::start(&self.config.sinks, &self.node, &figures)?;
         let lookups = self.start_lookups(&inbox, &tasks);
         let mut pods = self.start_pods(&inbox, &tasks);
         let deadline = self.config.shutdown_deadline;
@@ -201,21 +201,6 @@ impl Agent {
             Some(armed) => health.set_not_ready(format!("the sensor {} is not armed", armed.sensor.name())),
         }
         self.pipeline.input(Input::Agent(AgentEvent::Started { sensors, missing }), since_boot_ns());
-    }
-
-    fn start_delivery(
-        &self,
-        inbox: &Inbox,
-        figures: &Arc<Figures>,
-        tasks: &Tasks,
-    ) -> Result<(Publisher, Workers), SinkError> {
-        let inbox = inbox.clone();
-        let lost = move |loss| {
-            if inbox.send(Message::Input(Input::Agent(AgentEvent::Lost(loss)))).is_err() {
-                tracing::error!("a loss could not be told on the stream; the metrics have it");
-            }
-        };
-        delivery::start(&self.config.sinks, &self.node, figures, lost, &tasks.tracker)
     }
 
     fn start_lookups(&self, inbox: &Inbox, tasks: &Tasks) -> mpsc::Sender<Arc<CgroupContainer>> {

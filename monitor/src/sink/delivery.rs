@@ -1,44 +1,263 @@
-//! placeholder until the sinks land
-use super::{SinkError, encode::Encoder, settings::SinkSettings};
+//! Delivery: one queue and one worker for each sink. A sink that is down is retried for ever, and holds nobody up.
+
+use std::{
+    io::IsTerminal as _,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Line, Sink, SinkError,
+    encode::{Encoder, pretty},
+    queue::Queue,
+    settings::{Format, SinkSettings, Target},
+};
 use crate::{
-    event::{Event, Loss, Node},
+    event::{Event, Kind, Loss, LossCause, Node},
     metrics::Figures,
 };
-use std::{io::Write as _, sync::Arc, time::Duration};
-use tokio_util::task::TaskTracker;
-/// publishes
+
+/// How many lines, and how much, a sink is given at once.
+const BATCH_LINES: usize = 2_000;
+/// See `BATCH_LINES`.
+const BATCH_BYTES: usize = 1 << 20;
+/// The first wait after a failure.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+/// The longest wait after failures.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// The event loop's end: takes events and never waits.
 pub struct Publisher {
     encoder: Encoder,
     buffer: String,
+    outlets: Vec<Outlet>,
 }
-/// workers
-pub struct Workers;
-/// start
+
+/// The other end: the sinks' workers.
+pub struct Workers {
+    tasks: JoinSet<String>,
+    drain: CancellationToken,
+    outlets: Vec<Arc<Shared>>,
+}
+
+struct Outlet {
+    form: Form,
+    events: Vec<Kind>,
+    shared: Arc<Shared>,
+    /// How many of the dropped lines have been told.
+    told: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Pretty { colour: bool },
+}
+
+/// What the event loop and a worker share.
+struct Shared {
+    name: Arc<str>,
+    queue: Mutex<Queue>,
+    filled: Notify,
+    dropped: AtomicU64,
+    figures: Arc<Figures>,
+    index: usize,
+}
+
+/// Builds the sinks and starts their workers. To be called within a runtime.
 pub fn start(
-    _s: &[SinkSettings],
+    settings: &[SinkSettings],
     node: &Arc<Node>,
-    _f: &Arc<Figures>,
-    _l: impl Fn(Loss) + Send + Sync + 'static,
-    _t: &TaskTracker,
+    figures: &Arc<Figures>,
 ) -> Result<(Publisher, Workers), SinkError> {
-    Ok((Publisher { encoder: Encoder::new(Arc::clone(node)), buffer: String::new() }, Workers))
+    let drain = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let mut outlets = Vec::new();
+    for (index, settings) in settings.iter().enumerate() {
+        let sink = Sink::build(settings)?;
+        let shared = Arc::new(Shared {
+            name: settings.name.as_str().into(),
+            queue: Mutex::new(Queue::new(settings.queue_bytes)),
+            filled: Notify::new(),
+            dropped: AtomicU64::new(0),
+            figures: Arc::clone(figures),
+            index,
+        });
+        tasks.spawn(work(sink, Arc::clone(&shared), drain.clone()));
+        outlets.push(Outlet { form: form(&settings.target), events: settings.events.clone(), shared, told: 0 });
+    }
+    let workers = Workers { tasks, drain, outlets: outlets.iter().map(|outlet| Arc::clone(&outlet.shared)).collect() };
+    Ok((Publisher { encoder: Encoder::new(Arc::clone(node)), buffer: String::new(), outlets }, workers))
 }
+
 impl Publisher {
-    /// publish
+    /// Hands an event to every sink that takes its kind; encoded once for each form.
     pub fn publish(&mut self, event: &Event) {
-        self.buffer.clear();
-        self.encoder.encode(event, &mut self.buffer);
-        self.buffer.push('\n');
-        let _ = std::io::stdout().write_all(self.buffer.as_bytes());
+        let kind = event.kind();
+        let mut encoded: Vec<(Form, Arc<str>)> = Vec::with_capacity(2);
+        for outlet in &self.outlets {
+            if !outlet.events.is_empty() && !outlet.events.contains(&kind) {
+                continue;
+            }
+            let text = if let Some((_, text)) = encoded.iter().find(|(form, _)| *form == outlet.form) {
+                Arc::clone(text)
+            } else {
+                self.buffer.clear();
+                match outlet.form {
+                    Form::Json => self.encoder.encode(event, &mut self.buffer),
+                    Form::Pretty { colour } => pretty(event, &mut self.buffer, colour),
+                }
+                let text: Arc<str> = self.buffer.as_str().into();
+                encoded.push((outlet.form, Arc::clone(&text)));
+                text
+            };
+            outlet.shared.put(Line { sequence: event.sequence, kind, time: event.time, text });
+        }
+    }
+
+    /// What the queues had no room for since the last call.
+    pub fn take_losses(&mut self) -> Vec<Loss> {
+        let lost = |outlet: &mut Outlet| {
+            let dropped = outlet.shared.dropped.load(Relaxed);
+            let count = dropped - std::mem::replace(&mut outlet.told, dropped);
+            let cause = LossCause::Sink { name: Arc::clone(&outlet.shared.name), reason: "its queue was full".into() };
+            (count > 0).then_some(Loss { count, cause })
+        };
+        self.outlets.iter_mut().filter_map(lost).collect()
     }
 }
+
 impl Workers {
-    /// died
+    /// Waits until a worker ends, which on its own it never should; says which sink's.
     pub async fn died(&mut self) -> String {
-        std::future::pending().await
+        match self.tasks.join_next().await {
+            Some(Ok(name)) => name,
+            Some(Err(error)) => error.to_string(),
+            None => std::future::pending().await,
+        }
     }
-    /// drain
-    pub async fn drain(self, _d: Duration) -> Vec<(String, u64)> {
-        Vec::new()
+
+    /// Delivers what waits, until the deadline. Says what is left, by sink.
+    pub async fn drain(mut self, deadline: Duration) -> Vec<(String, u64)> {
+        self.drain.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        // What is left is told below.
+        let _ = timeout(deadline, all).await;
+        self.tasks.abort_all();
+        let left = |outlet: &Arc<Shared>| {
+            let count = outlet.queue().len() as u64;
+            (count > 0).then(|| (outlet.name.to_string(), count))
+        };
+        self.outlets.iter().filter_map(left).collect()
+    }
+}
+
+impl Shared {
+    fn put(&self, line: Line) {
+        let was_empty = {
+            let mut queue = self.queue();
+            let was_empty = queue.len() == 0;
+            queue.put(line);
+            self.dropped.store(queue.dropped(), Relaxed);
+            self.show(&queue);
+            was_empty
+        };
+        // A worker that is busy looks again by itself.
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+
+    fn take(&self) -> Vec<Line> {
+        self.queue().take(BATCH_LINES, BATCH_BYTES)
+    }
+
+    fn acknowledge(&self, count: usize) {
+        let mut queue = self.queue();
+        queue.acknowledge();
+        self.show(&queue);
+        if let Some(figures) = self.figures.sinks.get(self.index) {
+            figures.delivered.add(count as u64);
+        }
+    }
+
+    fn show(&self, queue: &Queue) {
+        if let Some(figures) = self.figures.sinks.get(self.index) {
+            figures.queued_events.set(queue.len() as u64);
+            figures.queued_bytes.set(queue.bytes() as u64);
+            figures.dropped.set(queue.dropped());
+        }
+    }
+
+    fn set_up(&self, up: bool) {
+        if let Some(figures) = self.figures.sinks.get(self.index) {
+            figures.up.set(up.into());
+            if !up {
+                figures.retries.add(1);
+            }
+        }
+    }
+
+    fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
+        // Nothing in the queue's methods leaves it half changed.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Delivers one sink's lines until told to drain and nothing is left. Returns the sink's name.
+async fn work(mut sink: Sink, shared: Arc<Shared>, drain: CancellationToken) -> String {
+    loop {
+        let batch = shared.take();
+        if batch.is_empty() {
+            if drain.is_cancelled() {
+                return shared.name.to_string();
+            }
+            tokio::select! {
+                () = shared.filled.notified() => {}
+                () = drain.cancelled() => {}
+            }
+            continue;
+        }
+        deliver(&mut sink, &shared, &batch).await;
+        shared.acknowledge(batch.len());
+    }
+}
+
+/// Delivers one batch, however often that takes.
+async fn deliver(sink: &mut Sink, shared: &Shared, batch: &[Line]) {
+    let mut waits = ExponentialBuilder::new()
+        .with_min_delay(RETRY_MIN)
+        .with_max_delay(RETRY_MAX)
+        .with_jitter()
+        .without_max_times()
+        .build();
+    let mut failed = false;
+    while let Err(error) = sink.deliver(batch).await {
+        shared.set_up(false);
+        if !std::mem::replace(&mut failed, true) {
+            tracing::warn!(sink = &*shared.name, %error, "a sink takes no events; trying again");
+        }
+        tokio::time::sleep(waits.next().unwrap_or(RETRY_MAX)).await;
+    }
+    shared.set_up(true);
+    if failed {
+        tracing::info!(sink = &*shared.name, "the sink takes events again");
+    }
+}
+
+fn form(target: &Target) -> Form {
+    let is_terminal = || std::io::stdout().is_terminal();
+    let colour = || is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    match target {
+        Target::Stdout { format: Format::Pretty } => Form::Pretty { colour: colour() },
+        Target::Stdout { format: Format::Auto } if is_terminal() => Form::Pretty { colour: colour() },
+        _ => Form::Json,
     }
 }

@@ -1,9 +1,99 @@
 //! Where events go. Sees events and nothing else.
+//!
+//! A sink takes a batch of lines and answers once they are safe: written, or acknowledged by the other end. Everything else
+//! (waiting, retrying, dropping, counting) is `delivery`'s, once for all sinks.
 
+mod blocking;
 pub mod delivery;
 pub mod encode;
+mod file;
+mod fluentd;
+mod queue;
 pub mod settings;
-/// placeholder
+mod stdout;
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use self::{
+    blocking::Blocking,
+    fluentd::Fluentd,
+    settings::{SinkSettings, Target},
+};
+use crate::event::{Kind, Timestamp};
+
+/// One event, encoded. Shared by all sinks of one format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The event's position in the stream.
+    pub sequence: u64,
+    /// Its kind: alerts are the last to go.
+    pub kind: Kind,
+    /// When it happened.
+    pub time: Timestamp,
+    /// The line, without an end.
+    pub text: Arc<str>,
+}
+
+/// Why a batch was not delivered, or a sink not built.
 #[derive(Debug, thiserror::Error)]
-#[error("sink")]
-pub struct SinkError;
+pub enum SinkError {
+    /// The operating system refused something.
+    #[error("{place}: {source}")]
+    System {
+        /// The path or address.
+        place: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The other end did not answer in time.
+    #[error("{place}: no {what} in time")]
+    TimedOut {
+        /// The address.
+        place: String,
+        /// What was waited for.
+        what: &'static str,
+    },
+    /// The other end does not speak the protocol, or refuses us.
+    #[error("{place}: {message}")]
+    Protocol {
+        /// The address.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file that the sink needs cannot be used.
+    #[error("{}: {message}", path.display())]
+    Setup {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        message: String,
+    },
+}
+
+/// One configured sink.
+enum Sink {
+    Blocking(Blocking),
+    Fluentd(Box<Fluentd>),
+}
+
+impl Sink {
+    /// Builds it; reaches for nothing yet.
+    fn build(settings: &SinkSettings) -> Result<Self, SinkError> {
+        Ok(match &settings.target {
+            Target::Stdout { .. } => Self::Blocking(Blocking::new(stdout::Stdout)),
+            Target::File { path, max_bytes, keep } => {
+                Self::Blocking(Blocking::new(file::RotatedFile::new(path.clone(), *max_bytes, *keep)))
+            }
+            Target::Fluentd(settings) => Self::Fluentd(Box::new(Fluentd::new(settings)?)),
+        })
+    }
+
+    /// Delivers a batch. After an error the same batch is to be delivered again.
+    async fn deliver(&mut self, batch: &[Line]) -> Result<(), SinkError> {
+        match self {
+            Self::Blocking(sink) => sink.deliver(batch).await,
+            Self::Fluentd(sink) => sink.deliver(batch).await,
+        }
+    }
+}

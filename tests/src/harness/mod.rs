@@ -2,6 +2,7 @@
 //! ended by its pid when its owner is dropped, and leaves nothing behind. What goes wrong here is no finding about the
 //! agent, so it panics and says what happened.
 
+pub mod agent;
 pub mod api_server;
 pub mod program;
 pub mod ssh;

@@ -1,0 +1,39 @@
+//! One file for each thing that the agent does. A behaviour is a sentence that is true or not.
+
+mod accounts_for_every_record;
+mod says_what_is_wrong_and_ends;
+mod sees_every_exec;
+mod sees_ssh_logins;
+
+/// Something that the agent does.
+pub struct Behaviour {
+    /// The sentence.
+    pub name: &'static str,
+    /// Why it cannot be shown on this machine, if it cannot.
+    pub unavailable: fn() -> Option<String>,
+    /// Panics where it is not true.
+    pub run: fn(),
+}
+
+/// All of them.
+pub fn all() -> Vec<Behaviour> {
+    [
+        sees_every_exec::BEHAVIOURS,
+        sees_ssh_logins::BEHAVIOURS,
+        accounts_for_every_record::BEHAVIOURS,
+        says_what_is_wrong_and_ends::BEHAVIOURS,
+    ]
+    .into_iter()
+    .flat_map(|behaviours| behaviours.iter().map(|it| Behaviour { ..*it }))
+    .collect()
+}
+
+/// Why the kernel side cannot be used here, if it cannot.
+fn no_kernel() -> Option<String> {
+    postern::privileges::check().err().map(|error| error.to_string())
+}
+
+/// Why no real sshd can be watched here, if none can.
+fn no_sshd() -> Option<String> {
+    no_kernel().or_else(|| crate::harness::sshd::Sshd::unavailable().map(Into::into))
+}

@@ -1,0 +1,233 @@
+//! The real agent as a child process, and the stream that it writes. Every line is checked against the documented fields,
+//! sequence numbers for gaps, and the accounts at the end: a test that looks at one event has all the others checked.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use postern::sink::encode::check_line;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::program;
+
+/// How long anything may take that the agent does.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A running agent.
+pub struct Agent {
+    child: Child,
+    lines: Receiver<String>,
+    reader: Option<JoinHandle<()>>,
+    errors: Option<JoinHandle<String>>,
+    directory: TempDir,
+    admin: String,
+    seen: Vec<Value>,
+}
+
+/// What an agent left.
+pub struct Stopped {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All events of the run.
+    pub events: Vec<Value>,
+    /// What it logged.
+    pub log: String,
+}
+
+/// The program under test: beside this one, as cargo puts them.
+pub fn program() -> PathBuf {
+    let own = std::env::current_exe().expect("a program knows its path");
+    let beside = |folder: &Path| folder.join("postern");
+    let folders = own.ancestors().skip(1).take(2);
+    folders
+        .map(beside)
+        .find(|path| path.is_file())
+        .expect("the agent is built before the tests: `cargo build -p postern`")
+}
+
+/// A port of the loopback that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+impl Agent {
+    /// Starts with nothing configured but where metrics are served, and waits until it watches.
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same with more configuration (YAML, without `admin`).
+    pub fn start_with(configuration: &str) -> Self {
+        let mut agent = Self::start_unready(configuration);
+        agent.wait_for("the agent to start", |event| action(event) == "agent-started");
+        agent
+    }
+
+    /// The same, without waiting.
+    pub fn start_unready(configuration: &str) -> Self {
+        let directory = TempDir::with_prefix("postern-test-").expect("a temporary folder");
+        let admin = format!("127.0.0.1:{}", free_port());
+        let file = directory.path().join("postern.yaml");
+        fs::write(&file, format!("{configuration}\nadmin: {{address: '{admin}'}}\n")).expect("a configuration");
+        let mut child = Command::new(program())
+            .args(["run", "--output", "json", "--config"])
+            .arg(&file)
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the agent starts");
+        let (sender, lines) = channel();
+        let stdout = child.stdout.take().expect("piped");
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                let Ok(line) = line else { break };
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut stderr = child.stderr.take().expect("piped");
+        let errors = thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Self { child, lines, reader: Some(reader), errors: Some(errors), directory, admin, seen: Vec::new() }
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A folder of its own that goes with it.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The first event for which `wanted` holds, among those seen and those to come.
+    pub fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        if let Some(found) = self.seen.iter().find(|event| wanted(event)) {
+            return found.clone();
+        }
+        let end = Instant::now() + DEADLINE;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    let event = read(&line);
+                    let found = wanted(&event);
+                    self.seen.push(event.clone());
+                    if found {
+                        return event;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("waited in vain for {what}; seen: {}", self.summary()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let log = self.errors.take().map(|log| log.join().expect("reading does not panic"));
+                    panic!("the agent ended while {what} was waited for: {}", log.unwrap_or_default())
+                }
+            }
+        }
+    }
+
+    /// What a path of the admin server answers: status and body.
+    pub fn ask(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.admin).expect("the admin server listens");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a time-out");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: postern\r\nConnection: close\r\n\r\n").expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, body.to_owned())
+    }
+
+    /// Tells it to stop as kubelet does, and checks the whole run.
+    pub fn stop(mut self) -> Stopped {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the agent runs");
+        let status = program::wait(&mut self.child, DEADLINE).expect("the agent stops in time");
+        self.reader.take().expect("read once").join().expect("reading does not panic");
+        let log = self.errors.take().expect("read once").join().expect("reading does not panic");
+        let mut events = std::mem::take(&mut self.seen);
+        events.extend(self.lines.try_iter().map(|line| read(&line)));
+        assert!(status.success(), "{status}\n{log}");
+        check_run(&events);
+        Stopped { status, events, log }
+    }
+
+    fn summary(&self) -> String {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for event in &self.seen {
+            *counts.entry(action(event)).or_default() += 1;
+        }
+        format!("{counts:?}")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Already ended, after `stop`.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `event.action`.
+pub fn action(event: &Value) -> &str {
+    text(event, "/event/action")
+}
+
+/// A text in an event, by its JSON pointer; empty where there is none.
+pub fn text<'a>(event: &'a Value, pointer: &str) -> &'a str {
+    event.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+}
+
+/// A list of texts in an event.
+pub fn texts<'a>(event: &'a Value, pointer: &str) -> Vec<&'a str> {
+    let list = event.pointer(pointer).and_then(Value::as_array);
+    list.map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+}
+
+/// Whether it is an exec whose arguments contain `part`.
+pub fn is_exec_of(event: &Value, part: &str) -> bool {
+    action(event) == "exec"
+        && text(event, "/event/kind") == "event"
+        && texts(event, "/process/args").iter().any(|arg| arg.contains(part))
+}
+
+fn read(line: &str) -> Value {
+    if let Err(problems) = check_line(line) {
+        panic!("a line breaks the documented form: {problems:#?}\n{line}");
+    }
+    serde_json::from_str(line).expect("checked")
+}
+
+/// What holds for every run: no gap in the stream, and every record accounted for.
+fn check_run(events: &[Value]) {
+    for (expected, event) in events.iter().enumerate() {
+        let sequence = event.pointer("/event/sequence").and_then(Value::as_u64);
+        assert_eq!(sequence, Some(expected as u64), "the stream has a gap before {event}");
+    }
+    let last = events.last().expect("at least one event");
+    assert_eq!(action(last), "agent-stopped");
+    let counters = last.pointer("/postern/counters").and_then(Value::as_array).expect("figures");
+    for counters in counters {
+        let figure = |name: &str| counters.get(name).and_then(Value::as_u64).expect("a figure");
+        let sum = figure("submitted") + figure("filtered") + figure("rate_limited") + figure("lost");
+        assert_eq!(figure("seen"), sum, "{counters}");
+        assert_eq!(figure("submitted"), figure("received"), "{counters}");
+    }
+}

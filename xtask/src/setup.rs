@@ -1,0 +1,136 @@
+//! Installs what building and testing need. Each need is probed itself, so what is there is left alone, and a set-up that
+//! was broken off goes on where it stopped.
+
+use std::{path::Path, time::Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::{cargo, program, say};
+
+const BPF_LINKER: &str = "0.13.0";
+const CARGO_DENY: &str = "0.20.2";
+const MUSL: &str = "x86_64-unknown-linux-musl";
+
+/// A Debian package, and a file that is there when it is installed.
+struct Package {
+    name: &'static str,
+    proof: &'static str,
+}
+
+const fn package(name: &'static str, proof: &'static str) -> Package {
+    Package { name, proof }
+}
+
+/// bpf-linker links LLVM, in the version of the compiler's own.
+const BUILD_PACKAGES: [Package; 6] = [
+    package("gcc", "/usr/bin/gcc"),
+    package("llvm-22-dev", "/usr/lib/llvm-22/bin/llvm-config"),
+    package("libpolly-22-dev", "/usr/lib/llvm-22/lib/libPolly.a"),
+    package("libzstd-dev", "/usr/include/zstd.h"),
+    package("zlib1g-dev", "/usr/include/zlib.h"),
+    package("libxml2-dev", "/usr/include/libxml2/libxml/parser.h"),
+];
+
+/// Real programs to watch, and the static C library for the image.
+const TEST_PACKAGES: [Package; 7] = [
+    package("openssh-server", "/usr/sbin/sshd"),
+    package("openssh-client", "/usr/bin/ssh"),
+    package("sshpass", "/usr/bin/sshpass"),
+    package("containerd", "/usr/bin/containerd"),
+    package("runc", "/usr/sbin/runc"),
+    package("busybox-static", "/bin/busybox"),
+    package("musl-tools", "/usr/bin/musl-gcc"),
+];
+
+/// Whether this process may install and watch.
+pub(crate) fn is_root() -> bool {
+    program("id", ["-u"]).quietly().is_ok_and(|id| id.trim() == "0")
+}
+
+/// Installs what is missing.
+pub(crate) fn install(for_tests: bool) -> Result<()> {
+    let started = Instant::now();
+    let mut packages: Vec<&Package> = BUILD_PACKAGES.iter().collect();
+    if for_tests {
+        packages.extend(&TEST_PACKAGES);
+    }
+    install_packages(&packages)?;
+    step("rust-src, to build core for the kernel", has_rust_src(), || {
+        rustup(&["component", "add", "rust-src"], "rustup component add rust-src")
+    })?;
+    step("bpf-linker (about a minute)", has_bpf_linker(), install_bpf_linker)?;
+    if for_tests {
+        step("the musl target, for the image", has_musl(), || {
+            rustup(&["target", "add", MUSL], "rustup target add x86_64-unknown-linux-musl")
+        })?;
+        step("cargo-deny (about three minutes)", has_cargo_deny(), || {
+            cargo(["install", "--locked", "--quiet", &format!("cargo-deny@{CARGO_DENY}")]).run()
+        })?;
+    }
+    if started.elapsed().as_secs() >= 5 {
+        say(&format!("setup: done in {} s", started.elapsed().as_secs()));
+    }
+    Ok(())
+}
+
+fn step(what: &str, is_there: bool, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    if is_there {
+        return Ok(());
+    }
+    say(&format!("setup: installing {what}"));
+    install().with_context(|| format!("cannot install {what}"))
+}
+
+fn install_packages(packages: &[&Package]) -> Result<()> {
+    let missing: Vec<&str> =
+        packages.iter().filter(|package| !Path::new(package.proof).exists()).map(|package| package.name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !program("apt-get", ["--version"]).succeeds() || !is_root() {
+        bail!(
+            "these Debian packages, or what they are called here, are missing, and only root on a system with apt can \
+             install them: {list}"
+        );
+    }
+    say(&format!("setup: installing the Debian packages {list}"));
+    program("apt-get", ["update", "--quiet=2"]).quietly()?;
+    let mut arguments = vec!["install", "--yes", "--quiet=2", "--no-install-recommends"];
+    arguments.extend(&missing);
+    // Nothing that is installed for the tests starts as a service: they start their own.
+    program("apt-get", arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1").quietly()?;
+    Ok(())
+}
+
+fn has_rust_src() -> bool {
+    let sysroot = program("rustc", ["--print", "sysroot"]).quietly().unwrap_or_default();
+    Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core").is_dir()
+}
+
+fn has_musl() -> bool {
+    let sysroot = program("rustc", ["--print", "sysroot"]).quietly().unwrap_or_default();
+    Path::new(sysroot.trim()).join("lib/rustlib").join(MUSL).is_dir()
+}
+
+fn has_bpf_linker() -> bool {
+    program("bpf-linker", ["--version"]).quietly().is_ok_and(|version| version.contains(BPF_LINKER))
+}
+
+fn has_cargo_deny() -> bool {
+    program("cargo-deny", ["--version"]).succeeds()
+}
+
+fn install_bpf_linker() -> Result<()> {
+    let package = format!("bpf-linker@{BPF_LINKER}");
+    cargo(["install", "--quiet", &package, "--no-default-features", "--features", "llvm-22"])
+        .env("LLVM_PREFIX", "/usr/lib/llvm-22")
+        .run()
+}
+
+fn rustup(arguments: &[&str], by_hand: &str) -> Result<()> {
+    if !program("rustup", ["--version"]).succeeds() {
+        bail!("there is no rustup here: install by hand what `{by_hand}` would");
+    }
+    program("rustup", arguments).quietly().map(drop)
+}

@@ -8,9 +8,14 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    agent::Agent,
     config::{Config, Problem, Surroundings},
     exit::Exit,
-    sink::settings::{Format, Target},
+    privileges,
+    sink::{
+        encode,
+        settings::{Format, Target},
+    },
     telemetry::LogLevel,
 };
 
@@ -121,15 +126,66 @@ pub fn check(path: Option<&Path>, out: &mut impl Write, errors: &mut impl Write)
 }
 
 /// `postern doctor`: what this kernel offers, which rung each sensor takes, and what that costs in coverage.
-pub fn doctor(_path: Option<&Path>, _out: &mut impl Write, errors: &mut impl Write) -> Exit {
-    let _ = writeln!(errors, "postern: `doctor` is not built in yet");
-    Exit::Unavailable
+pub fn doctor(path: Option<&Path>, out: &mut impl Write, errors: &mut impl Write) -> Exit {
+    let config = match Config::load(path, &Surroundings::of_this_process()) {
+        Ok(config) => config,
+        Err(problems) => {
+            report(&problems, errors);
+            return Exit::Usage;
+        }
+    };
+    if let Err(error) = privileges::check() {
+        let _ = writeln!(errors, "postern: {error}");
+        return Exit::NoPermission;
+    }
+    match Agent::arm(config) {
+        Ok(agent) => {
+            let _ = diagnosis(&agent, out);
+            Exit::Success
+        }
+        Err(failure) => {
+            let _ = writeln!(errors, "postern: {failure}");
+            failure.exit()
+        }
+    }
+}
+
+fn diagnosis(agent: &Agent, out: &mut impl Write) -> std::io::Result<()> {
+    let node = agent.node();
+    writeln!(
+        out,
+        "kernel {} on {}, {}",
+        node.kernel,
+        node.architecture,
+        node.os.as_deref().unwrap_or("unknown system")
+    )?;
+    for armed in agent.sensors() {
+        match &armed.rung {
+            Ok(rung) => writeln!(out, "ok      {:<14} {rung}", armed.sensor.name())?,
+            Err(reason) => {
+                writeln!(out, "missing {:<14} {reason}", armed.sensor.name())?;
+                writeln!(out, "        {:<14} {}", "", armed.sensor.without())?;
+            }
+        }
+    }
+    for field in agent.missing() {
+        writeln!(out, "missing {:<14} {}", field.name, field.without)?;
+    }
+    agent.notices().iter().try_for_each(|notice| writeln!(out, "note    {notice}"))
 }
 
 /// `postern schema`: the JSON schema of the event stream.
-pub fn schema(_out: &mut impl Write, errors: &mut impl Write) -> Exit {
-    let _ = writeln!(errors, "postern: `schema` is not built in yet");
-    Exit::Unavailable
+pub fn schema(out: &mut impl Write, errors: &mut impl Write) -> Exit {
+    match serde_json::to_writer_pretty(&mut *out, &encode::json_schema()).map(|()| writeln!(out)) {
+        Ok(Ok(())) => Exit::Success,
+        Ok(Err(error)) => fail(errors, &error),
+        Err(error) => fail(errors, &error),
+    }
+}
+
+fn fail(errors: &mut impl Write, error: &dyn std::fmt::Display) -> Exit {
+    let _ = writeln!(errors, "postern: {error}");
+    Exit::Software
 }
 
 /// Lists problems, a line each, and how many there are.

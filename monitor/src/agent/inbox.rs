@@ -49,6 +49,7 @@ pub(super) fn inbox() -> std::io::Result<(Inbox, Mail)> {
 
 impl Inbox {
     /// Tells the event loop; gives the message back while the loop has too many, and drops it when the loop has ended.
+    #[expect(clippy::result_large_err, reason = "the message goes back to whoever sends it again")]
     pub(super) fn send(&self, message: Message) -> Result<(), Message> {
         match self.queue.try_send(message) {
             Ok(()) => {

@@ -1,6 +1,6 @@
 //! Asks the container runtime for what the pipeline does not know, one container at a time and in the order of asking.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -8,17 +8,33 @@ use super::{
     inbox::{Inbox, Message},
     tell,
 };
-use crate::{container::cgroup::CgroupContainer, pipeline::Input};
+use crate::{
+    container::{Runtime, RuntimeError, cgroup::CgroupContainer},
+    pipeline::Input,
+};
 
-/// Answers requests until there are no more.
-pub(super) async fn serve(
-    host_root: PathBuf,
-    endpoint: Option<PathBuf>,
-    mut requests: mpsc::Receiver<Arc<CgroupContainer>>,
-    inbox: Inbox,
-) {
-    let _ = (host_root, endpoint);
+/// Answers requests until there are no more. What goes wrong is logged once, until it goes right again.
+pub(super) async fn serve(mut runtime: Runtime, mut requests: mpsc::Receiver<Arc<CgroupContainer>>, inbox: Inbox) {
+    let mut failing = false;
     while let Some(request) = requests.recv().await {
-        tell(&inbox, Message::Input(Input::Container { id: Arc::clone(&request.id), found: None })).await;
+        let found = match runtime.lookup(&request).await {
+            Ok(found) => {
+                failing = false;
+                found
+            }
+            Err(error) => {
+                log(&error, std::mem::replace(&mut failing, true));
+                None
+            }
+        };
+        tell(&inbox, Message::Input(Input::Container { id: Arc::clone(&request.id), found })).await;
+    }
+}
+
+fn log(error: &RuntimeError, again: bool) {
+    if again {
+        tracing::debug!(%error, "a container could not be asked for");
+    } else {
+        tracing::warn!(%error, "a container could not be asked for; its name and image are missing");
     }
 }

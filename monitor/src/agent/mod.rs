@@ -25,13 +25,13 @@ use self::{
 use crate::{
     admin::{Admin, AdminError, Health},
     config::{Config, KubernetesMode},
-    container::cgroup::CgroupContainer,
+    container::{Runtime, cgroup::CgroupContainer},
     event::{AgentEvent, Node},
     exit::Exit,
     metrics::Figures,
     pipeline::{Input, Pipeline},
     pod::{self, ApiMode, ApiSettings, PodUpdate},
-    probe::{Armed, CounterReader, HookId, Probe, ProbeError, ProbeSettings, Ring},
+    probe::{Armed, CounterReader, HookId, Missing, Probe, ProbeError, ProbeSettings, Ring},
     process::{Decoder, seed, users::Passwd},
     sink::{
         SinkError,
@@ -124,9 +124,24 @@ impl Agent {
         Ok(Self { config, node, probe, ring, counters, pipeline, armed, notices })
     }
 
-    /// What the kernel side offers here, for `postern doctor`.
-    pub fn sensors(&self) -> (&[Armed], &[String]) {
-        (&self.armed, &self.notices)
+    /// What every event says of this node.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Each sensor, and the rung that it took.
+    pub fn sensors(&self) -> &[Armed] {
+        &self.armed
+    }
+
+    /// What this kernel does not tell.
+    pub fn missing(&self) -> &[Missing] {
+        self.probe.missing()
+    }
+
+    /// What is not as one would expect, in words for a person.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     /// Runs until told to stop.
@@ -206,7 +221,8 @@ impl Agent {
     fn start_lookups(&self, inbox: &Inbox, tasks: &Tasks) -> mpsc::Sender<Arc<CgroupContainer>> {
         let (sender, requests) = mpsc::channel(LOOKUPS_WAITING);
         let (host_root, _) = machine::host_root(self.config.host_root.as_deref());
-        tasks.spawn(lookups::serve(host_root, self.config.runtime_endpoint.clone(), requests, inbox.clone()));
+        let runtime = Runtime::new(host_root, self.config.runtime_endpoint.clone());
+        tasks.spawn(lookups::serve(runtime, requests, inbox.clone()));
         sender
     }
 

@@ -151,13 +151,11 @@ impl Containers {
     ) -> Option<Event> {
         let Some(container) = container else { return Some(event) };
         self.state(container, now_ns);
-        match self.describe(&container.id, false) {
-            Some((container, enrichment)) => Some(Event { container: Some(container), enrichment, ..event }),
-            None => {
-                self.waiting.push_back(Waiting { since_ns: now_ns, id: container.id.clone(), event });
-                None
-            }
+        if let Some((container, enrichment)) = self.describe(&container.id, false) {
+            return Some(Event { container: Some(container), enrichment, ..event });
         }
+        self.waiting.push_back(Waiting { since_ns: now_ns, id: container.id.clone(), event });
+        None
     }
 
     /// Events that waited and now are complete, or have waited long enough.

@@ -21,7 +21,8 @@ pub use ring::Ring;
 pub use sensor::{Armed, Sensor};
 use zerocopy::IntoBytes as _;
 
-use self::{btf::Btf, offsets::Missing};
+use self::btf::Btf;
+pub use self::offsets::Missing;
 
 /// The kernel programs, as `build.rs` made them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("POSTERN_EBPF_OBJECT"));

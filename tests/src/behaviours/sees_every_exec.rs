@@ -29,7 +29,7 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
     Behaviour { name: "an executable path of 4,095 bytes is whole", unavailable: no_kernel, run: long_path },
     Behaviour { name: "a script is told from its interpreter", unavailable: no_kernel, run: script },
     Behaviour { name: "a program from memory is an alert", unavailable: no_kernel, run: memory },
-    Behaviour { name: "ten thousand execs are all seen", unavailable: no_kernel, run: storm },
+    Behaviour { name: "thousands of execs are all seen", unavailable: no_kernel, run: storm },
 ];
 
 fn whole_exec() {
@@ -74,7 +74,8 @@ fn subshell() {
     let mut agent = Agent::start();
     program::run(Command::new("/bin/sh").args(["-c", "(/bin/true in-a-subshell; :); :"]), b"", Duration::from_secs(5))
         .succeeded();
-    let event = agent.wait_for("the exec", |event| is_exec_of(event, "in-a-subshell"));
+    let event = agent
+        .wait_for("the exec", |event| is_exec_of(event, "in-a-subshell") && text(event, "/process/name") == "true");
     assert_eq!(text(&event, "/process/parent/name"), "dash");
     assert_eq!(texts(&event, "/process/parent/args")[..2], ["/bin/sh", "-c"]);
     assert_ne!(event["process"]["parent"]["pid"], std::process::id());
@@ -120,7 +121,8 @@ fn long_arguments() {
     assert!(status.expect("true").success());
     let event = agent.wait_for("the exec", |event| is_exec_of(event, "two-megabytes"));
     let kept: usize = texts(&event, "/process/args").iter().map(|arg| arg.len() + 1).sum();
-    assert!((128 * 1024 - 1..=128 * 1024).contains(&kept), "{kept}");
+    // The last one was cut, and so has no end.
+    assert_eq!(kept, 128 * 1024 + 1);
     assert_eq!(event["postern"]["process"]["args_cut"], true);
     agent.stop();
 }
@@ -180,7 +182,7 @@ fn is_alert_of(event: &Value, arg: &str) -> bool {
 }
 
 fn storm() {
-    const COUNT: usize = 10_000;
+    const COUNT: usize = 4_000;
     let agent = Agent::start();
     let loops = format!("i=0; while [ $i -lt {} ]; do /bin/true storm-$0-$i; i=$((i+1)); done", COUNT / 2);
     let children: Vec<_> =

@@ -37,6 +37,9 @@ struct Connection {
     received: Vec<u8>,
 }
 
+/// Finds the message at the start of what was received, and its length; `None` if there is more to come.
+type Parse<T> = fn(&[u8]) -> Result<Option<(T, usize)>, String>;
+
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
@@ -117,7 +120,7 @@ impl Fluentd {
         connection: &mut Connection,
         limit: Duration,
         what: &'static str,
-        parse: fn(&[u8]) -> Result<Option<(T, usize)>, String>,
+        parse: Parse<T>,
     ) -> Result<T, SinkError> {
         let reading = async {
             loop {

@@ -1,4 +1,4 @@
-//! The messages of the Forward Protocol, in MessagePack. Pure: bytes to values and back.
+//! The messages of the Forward Protocol, in `MessagePack`. Pure: bytes to values and back.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rmp_serde::decode::Error;

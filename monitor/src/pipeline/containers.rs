@@ -34,8 +34,8 @@ pub(super) struct Containers {
 struct State {
     reference: Arc<CgroupContainer>,
     answer: Answer,
-    /// What was said of it last, while that is the last word.
-    settled: Option<Arc<Container>>,
+    /// What was said of it last, until something more is heard.
+    settled: Option<(Arc<Container>, Enrichment)>,
     /// Its first process.
     init: Option<ProcessKey>,
     privileged: bool,
@@ -185,11 +185,12 @@ impl Containers {
     fn describe(&mut self, id: &str, overdue: bool) -> Option<(Arc<Container>, Enrichment)> {
         let state = self.known.get_mut(id)?;
         if let Some(settled) = &state.settled {
-            return Some((Arc::clone(settled), enrichment(settled)));
+            return Some(settled.clone());
         }
         let reference = &state.reference;
-        let pod_uid = reference.pod_uid.as_deref();
-        let mut container = self.pods.describe(&reference.id, pod_uid).unwrap_or_else(|| Container {
+        let told = self.pods.describe(&reference.id, reference.pod_uid.as_deref());
+        let by_api = told.is_some() || self.standalone;
+        let mut container = told.unwrap_or_else(|| Container {
             id: reference.id.clone(),
             pod_uid: reference.pod_uid.clone(),
             ..Container::default()
@@ -202,16 +203,21 @@ impl Containers {
             container.pod_uid = container.pod_uid.or_else(|| found.pod_uid.clone());
         }
         container.runtime = container.runtime.or_else(|| reference.runtime.map(Into::into));
-        let container = Arc::new(container);
-        let enrichment = enrichment(&container);
-        let last_word = !matches!(state.answer, Answer::Pending)
-            && (container.pod.is_some() || container.pod_uid.is_none() || self.standalone);
-        if enrichment == Enrichment::Complete || last_word {
-            state.settled = Some(Arc::clone(&container));
-        } else if !overdue {
+        // The runtime's labels name a pod; its own labels and its owner only the API server knows.
+        let pod_is_whole = container.pod_uid.is_none() || (container.pod.is_some() && by_api);
+        let enrichment = match (container.image.is_some(), pod_is_whole) {
+            (true, true) => Enrichment::Complete,
+            (false, _) if container.pod.is_none() => Enrichment::None,
+            _ => Enrichment::Partial,
+        };
+        let answered = !matches!(state.answer, Answer::Pending);
+        let last_word = answered && (pod_is_whole || self.standalone);
+        if enrichment != Enrichment::Complete && !last_word && !overdue {
             return None;
         }
-        Some((container, enrichment))
+        let settled = (Arc::new(container), enrichment);
+        state.settled = Some(settled.clone());
+        Some(settled)
     }
 
     fn state(&mut self, container: &Arc<CgroupContainer>, now_ns: u64) -> &mut State {
@@ -232,15 +238,5 @@ impl Containers {
             privileged: false,
             since_ns: now_ns,
         })
-    }
-}
-
-/// How much is known of a container.
-fn enrichment(container: &Container) -> Enrichment {
-    let pod_is_missing = container.pod_uid.is_some() && container.pod.is_none();
-    match (container.image.is_some(), pod_is_missing) {
-        (true, false) => Enrichment::Complete,
-        (false, _) if container.pod.is_none() => Enrichment::None,
-        _ => Enrichment::Partial,
     }
 }

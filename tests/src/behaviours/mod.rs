@@ -4,6 +4,7 @@ mod accounts_for_every_record;
 mod says_what_is_wrong_and_ends;
 mod sees_every_exec;
 mod sees_ssh_logins;
+mod watches_containers;
 
 /// Something that the agent does.
 pub struct Behaviour {
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Behaviour> {
     [
         sees_every_exec::BEHAVIOURS,
         sees_ssh_logins::BEHAVIOURS,
+        watches_containers::BEHAVIOURS,
         accounts_for_every_record::BEHAVIOURS,
         says_what_is_wrong_and_ends::BEHAVIOURS,
     ]

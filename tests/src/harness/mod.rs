@@ -4,6 +4,8 @@
 
 pub mod agent;
 pub mod api_server;
+pub mod containerd;
+pub mod cri;
 pub mod program;
 pub mod ssh;
 pub mod sshd;

@@ -1,0 +1,201 @@
+//! A private containerd with the real runc: its own root, state and socket in a temporary folder, and one image made of the
+//! machine's busybox. What it started ends with it.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use super::program::{self, Outcome, run};
+
+/// The image that every container runs.
+pub const IMAGE: &str = "localhost/busybox:test";
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const APPLETS: [&str; 8] = ["sh", "sleep", "true", "echo", "cat", "id", "ls", "touch"];
+
+/// A running containerd. Containers are in its namespace `default`.
+pub struct Containerd {
+    child: Child,
+    folder: TempDir,
+    containers: Vec<String>,
+}
+
+impl Containerd {
+    /// Why none can run here, if none can.
+    pub fn unavailable() -> Option<String> {
+        let programs = ["/usr/bin/containerd", "/usr/bin/ctr", "/usr/sbin/runc", "/bin/busybox"];
+        programs.into_iter().find(|path| !Path::new(path).exists()).map(|path| format!("there is no {path}"))
+    }
+
+    /// Starts it, and gives it the image.
+    pub fn start() -> Self {
+        // Short, since a socket's path may have 108 bytes.
+        let folder = TempDir::with_prefix("ctd-").expect("a temporary folder");
+        let path = folder.path().display();
+        // Some machines' root may not lower its OOM score, as kubelet's sandboxes want.
+        let configuration = format!(
+            "version = 2\nroot = '{path}/root'\nstate = '{path}/state'\n\
+             [grpc]\naddress = '{path}/sock'\n\
+             [plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = '{IMAGE}'\n\
+             restrict_oom_score_adj = true\n\
+             [plugins.'io.containerd.internal.v1.opt']\npath = '{path}/opt'\n"
+        );
+        let file = folder.path().join("config.toml");
+        fs::write(&file, configuration).expect("a configuration");
+        let log = File::create(folder.path().join("log")).expect("a log");
+        let child = Command::new("/usr/bin/containerd")
+            .arg("--config")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("containerd starts");
+        let containerd = Self { child, folder, containers: Vec::new() };
+        program::until("containerd to answer", DEADLINE, || {
+            containerd
+                .socket()
+                .exists()
+                .then(|| containerd.ctr(&["version"]))
+                .filter(|outcome| outcome.status.success())
+        });
+        let archive = busybox_image(containerd.folder.path());
+        containerd.import("default", &archive);
+        containerd.import("k8s.io", &archive);
+        containerd
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("sock")
+    }
+
+    /// Imports an image archive into a namespace.
+    pub fn import(&self, namespace: &str, archive: &Path) {
+        let archive = archive.to_str().expect("text");
+        self.ctr(&["--namespace", namespace, "image", "import", archive]).succeeded();
+    }
+
+    /// Runs `ctr` to its end.
+    pub fn ctr(&self, arguments: &[&str]) -> Outcome {
+        run(Command::new("/usr/bin/ctr").arg("--address").arg(self.socket()).args(arguments), b"", DEADLINE)
+    }
+
+    /// Starts a container that sleeps, with more options of `ctr run`.
+    pub fn run(&mut self, name: &str, options: &[&str]) {
+        self.run_image(IMAGE, name, options, &["/bin/sleep", "1000"]);
+    }
+
+    /// Starts a container in the background.
+    pub fn run_image(&mut self, image: &str, name: &str, options: &[&str], command: &[&str]) {
+        self.containers.push(name.to_owned());
+        let arguments = [&["run", "--detach"], options, &[image, name], command].concat();
+        self.ctr(&arguments).succeeded();
+    }
+
+    /// Runs a command in a container to its end.
+    pub fn exec(&self, name: &str, command: &[&str]) -> Outcome {
+        let id = format!("exec-{}", command.join("").len());
+        self.ctr(&[&["task", "exec", "--exec-id", &id, name], command].concat())
+    }
+
+    /// What a container has written, where `run_image` was told to log to a file of this name.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Ends a container and forgets it.
+    pub fn remove(&mut self, name: &str) {
+        self.containers.retain(|known| known != name);
+        self.end(name);
+    }
+
+    fn end(&self, name: &str) {
+        // Ended already, perhaps.
+        self.ctr(&["task", "delete", "--force", name]);
+        self.ctr(&["container", "delete", name]);
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        for name in std::mem::take(&mut self.containers) {
+            self.end(&name);
+        }
+        // Shims leave by themselves when their last container is gone.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        if program::wait(&mut self.child, DEADLINE).is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        unmount_below(self.folder.path());
+    }
+}
+
+/// What a killed container leaves mounted would keep the folder from being removed.
+fn unmount_below(folder: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let below = |path: &&str| Path::new(path).starts_with(folder);
+    for path in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).filter(below) {
+        run(Command::new("/bin/umount").arg("--lazy").arg(path), b"", DEADLINE);
+    }
+}
+
+/// An OCI archive whose one layer is busybox.
+fn busybox_image(folder: &Path) -> PathBuf {
+    let root = folder.join("rootfs");
+    for name in ["bin", "etc", "proc", "sys", "dev", "tmp"] {
+        fs::create_dir_all(root.join(name)).expect("a folder");
+    }
+    fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox");
+    for applet in APPLETS {
+        symlink("busybox", root.join("bin").join(applet)).expect("a link");
+    }
+    fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n").expect("users");
+    let layer = folder.join("layer.tar");
+    tar(&root, &layer, ".");
+    let layer = fs::read(&layer).expect("a layer");
+    let config = json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "config": { "Cmd": ["/bin/sleep", "1000"], "Env": ["PATH=/bin"] },
+        "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
+    });
+    let oci = folder.join("oci");
+    let config = blob(&oci, "application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
+    let layers = [blob(&oci, "application/vnd.oci.image.layer.v1.tar", &layer)];
+    let manifest = json!({ "schemaVersion": 2, "config": config, "layers": layers });
+    let mut manifest = blob(&oci, "application/vnd.oci.image.manifest.v1+json", manifest.to_string().as_bytes());
+    manifest["annotations"] = json!({ "io.containerd.image.name": IMAGE });
+    fs::write(oci.join("index.json"), json!({ "schemaVersion": 2, "manifests": [manifest] }).to_string())
+        .expect("an index");
+    fs::write(oci.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a layout");
+    let archive = folder.join("image.tar");
+    tar(&oci, &archive, ".");
+    archive
+}
+
+fn tar(folder: &Path, archive: &Path, what: &str) {
+    run(Command::new("/bin/tar").arg("-C").arg(folder).arg("-cf").arg(archive).arg(what), b"", DEADLINE).succeeded();
+}
+
+fn blob(oci: &Path, media_type: &str, content: &[u8]) -> Value {
+    let digest = digest(content);
+    let folder = oci.join("blobs/sha256");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join(digest.trim_start_matches("sha256:")), content).expect("a blob");
+    json!({ "mediaType": media_type, "digest": digest, "size": content.len() })
+}
+
+fn digest(content: &[u8]) -> String {
+    Sha256::digest(content).iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+}

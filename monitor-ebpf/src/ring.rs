@@ -22,7 +22,7 @@ impl Account {
         let counters = COUNTERS.get_ptr_mut(hook as u32)?;
         let account = Self(counters);
         // SAFETY: the map's value lives as long as the program, and is aligned.
-        account.add(unsafe { &raw mut (*counters).seen });
+        add(unsafe { &raw mut (*counters).seen });
         Some(account)
     }
 
@@ -30,22 +30,14 @@ impl Account {
     #[inline(always)]
     pub fn filtered(&self) {
         // SAFETY: as in `seen`.
-        self.add(unsafe { &raw mut (*self.0).filtered });
+        add(unsafe { &raw mut (*self.0).filtered });
     }
 
     /// Counts it as lost.
     #[inline(always)]
     pub fn lost(&self) {
         // SAFETY: as in `seen`.
-        self.add(unsafe { &raw mut (*self.0).lost });
-    }
-
-    #[inline(always)]
-    fn add(&self, counter: *mut u64) {
-        // A uprobe can be preempted in the middle: only an atomic addition is exact. `core` offers none on this target,
-        // since the kernels before 5.12 lack the others.
-        // SAFETY: the counter is an aligned u64 in a map.
-        unsafe { asm!("lock *(u64 *)({counter} + 0) += {one}", counter = in(reg) counter, one = in(reg) 1u64) };
+        add(unsafe { &raw mut (*self.0).lost });
     }
 
     /// Hands over a record that was put together in the ring itself, and wakes user space: for the few that matter
@@ -54,7 +46,7 @@ impl Account {
     pub fn submit_reserved<T: 'static>(&self, entry: RingBufEntry<T>) {
         entry.submit(BPF_RB_FORCE_WAKEUP.into());
         // SAFETY: as in `seen`.
-        self.add(unsafe { &raw mut (*self.0).submitted });
+        add(unsafe { &raw mut (*self.0).submitted });
     }
 
     /// Hands a finished record to user space, or counts it as lost.
@@ -67,11 +59,19 @@ impl Account {
         };
         if result == 0 {
             // SAFETY: as in `seen`.
-            self.add(unsafe { &raw mut (*self.0).submitted });
+            add(unsafe { &raw mut (*self.0).submitted });
         } else {
             self.lost();
         }
     }
+}
+
+#[inline(always)]
+fn add(counter: *mut u64) {
+    // A uprobe can be preempted in the middle: only an atomic addition is exact. `core` offers none on this target,
+    // since the kernels before 5.12 lack the others.
+    // SAFETY: the counter is an aligned u64 in a map.
+    unsafe { asm!("lock *(u64 *)({counter} + 0) += {one}", counter = in(reg) counter, one = in(reg) 1u64) };
 }
 
 /// Counts a process that the `TASKS` map has no room for. Not part of any hook's sum.
@@ -79,7 +79,7 @@ impl Account {
 pub fn untracked(hook: HookId) {
     if let Some(counters) = COUNTERS.get_ptr_mut(hook as u32) {
         // SAFETY: as in `Account::seen`.
-        Account(counters).add(unsafe { &raw mut (*counters).untracked });
+        add(unsafe { &raw mut (*counters).untracked });
     }
 }
 

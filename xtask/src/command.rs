@@ -44,7 +44,7 @@ impl Program {
 
     /// Runs it; an error unless it succeeds.
     pub(crate) fn run(mut self) -> Result<()> {
-        let status = self.0.status().with_context(|| format!("cannot start {:?}", self.0.get_program()))?;
+        let status = self.0.status().with_context(|| format!("cannot start {}", self.0.get_program().display()))?;
         if !status.success() {
             bail!("{:?} failed: {status}", self.0);
         }
@@ -53,7 +53,7 @@ impl Program {
 
     /// Runs it without its output, which is shown only if it fails.
     pub(crate) fn quietly(mut self) -> Result<String> {
-        let output = self.0.output().with_context(|| format!("cannot start {:?}", self.0.get_program()))?;
+        let output = self.0.output().with_context(|| format!("cannot start {}", self.0.get_program().display()))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if !output.status.success() {
             bail!("{:?} failed: {}\n{}{}", self.0, output.status, text(&output.stdout), text(&output.stderr));

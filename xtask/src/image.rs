@@ -86,7 +86,7 @@ fn digest(blob: &[u8]) -> String {
 }
 
 fn hex(blob: &[u8]) -> String {
-    Sha256::digest(blob).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(blob).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// A POSIX ustar archive (IEEE Std 1003.1, pax), without times and owners.

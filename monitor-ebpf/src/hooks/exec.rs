@@ -68,9 +68,8 @@ fn follow_lineage(task: Task) -> Lineage {
     let process = task.key();
     let parent_task = task.parent();
     let parent = parent_task.key();
-    // SAFETY (both): the map's values live until the program returns.
-    let own = TASKS.get_ptr(process.tgid).map(|state| unsafe { *state });
-    let parent_image = TASKS.get_ptr(parent.tgid).map_or(ProcessKey::NONE, |state| unsafe { (*state).image });
+    let own = state_of(process.tgid);
+    let parent_image = state_of(parent.tgid).map_or(ProcessKey::NONE, |state| state.image);
     let mut entry = own.map_or_else(EntryMark::default, |state| state.entry);
     if entry.class != LoginClass::None as u32 && entry.leader.is_none() {
         entry.leader = process;
@@ -80,6 +79,13 @@ fn follow_lineage(task: Task) -> Lineage {
     }
     let previous = own.map_or(ProcessKey::NONE, |state| state.image);
     Lineage { process, previous, parent, parent_image, entry, orphan: own.is_none() }
+}
+
+#[inline(always)]
+fn state_of(tgid: u32) -> Option<TaskState> {
+    let state = TASKS.get_ptr(tgid)?;
+    // SAFETY: the map's value lives until the program returns.
+    Some(unsafe { *state })
 }
 
 #[inline(always)]

@@ -121,10 +121,11 @@ fn privileged() {
     assert_eq!(alerts.map(|alert| text(alert, "/container/id")).collect::<Vec<_>>(), ["mighty", "mighty"]);
 }
 
+const COUNT: usize = 5;
+
 fn brief() {
     let containerd = Containerd::start();
     let mut agent = agent_beside(&containerd);
-    const COUNT: usize = 5;
     for number in 0..COUNT {
         let name = format!("brief-{number}");
         containerd.ctr(&["run", "--rm", crate::harness::containerd::IMAGE, &name, "/bin/true"]).succeeded();

@@ -1,5 +1,7 @@
 //! The command line: what can be asked of the program, and the commands that only look.
 
+mod health;
+
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -7,6 +9,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::health::{Question, health};
 use crate::{
     agent::Agent,
     config::{Config, Problem, Surroundings},
@@ -46,6 +49,8 @@ pub enum Command {
     Check(ConfigPath),
     /// Say what this kernel offers, which way each sensor takes, and what that costs in coverage.
     Doctor(ConfigPath),
+    /// Ask the agent that runs with this configuration how it is; exits with 0 where it is well.
+    Health(HealthCheck),
     /// Print the JSON schema of the event stream.
     Schema,
 }
@@ -59,6 +64,24 @@ pub struct Run {
     /// Print events on standard output in this form, whatever the configuration says of it.
     #[arg(long, value_enum, value_name = "FORM")]
     pub output: Option<Output>,
+}
+
+/// Arguments of `health`.
+#[derive(Debug, Args)]
+pub struct HealthCheck {
+    /// Which file.
+    #[command(flatten)]
+    pub config: ConfigPath,
+    /// Ask whether every sensor is armed, and not only whether the agent lives.
+    #[arg(long)]
+    pub ready: bool,
+}
+
+impl HealthCheck {
+    /// What is asked.
+    pub const fn question(&self) -> Question {
+        if self.ready { Question::Ready } else { Question::Alive }
+    }
 }
 
 /// Which configuration file.
@@ -240,6 +263,17 @@ mod tests {
         assert_eq!((run.output, run.config.path), (Some(Output::Json), Some("/x".into())));
         assert!(Arguments::try_parse_from(["postern", "run", "--output", "xml"]).is_err());
         assert!(Arguments::try_parse_from(["postern", "ru"]).is_err());
+    }
+
+    #[test]
+    fn health_asks_for_one_of_two_things() {
+        let question = |arguments: &[&str]| match Arguments::try_parse_from(arguments).expect("valid arguments").command
+        {
+            Command::Health(wanted) => wanted.question(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(question(&["postern", "health"]), Question::Alive);
+        assert_eq!(question(&["postern", "health", "--ready", "-c", "/x"]), Question::Ready);
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-/// How the process ends. The numbers are those of `sysexits.h`.
+/// How the process ends. From 64 on, the numbers are those of `sysexits.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done, or drained and stopped as asked.
     Success = 0,
+    /// The agent that was asked about does not answer, or is not well.
+    Unhealthy = 1,
     /// Wrong arguments, or a wrong configuration (`EX_USAGE`).
     Usage = 64,
     /// The kernel lacks what the agent needs (`EX_UNAVAILABLE`).

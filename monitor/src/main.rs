@@ -25,6 +25,7 @@ fn obey(arguments: &Arguments) -> Exit {
         Command::Run(wanted) => run(wanted),
         Command::Check(config) => cli::check(config.path.as_deref(), &mut out, &mut errors),
         Command::Doctor(config) => cli::doctor(config.path.as_deref(), &mut out, &mut errors),
+        Command::Health(wanted) => cli::health(wanted.config.path.as_deref(), wanted.question(), &mut errors),
         Command::Schema => cli::schema(&mut out, &mut errors),
     }
 }

@@ -5,6 +5,8 @@ pub mod behaviours;
 pub mod harness;
 
 #[cfg(test)]
+mod manifests;
+#[cfg(test)]
 mod pods;
 #[cfg(test)]
 mod private_sshd;

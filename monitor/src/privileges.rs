@@ -1,7 +1,10 @@
 //! The capabilities that the agent needs: which are missing, said before anything fails for want of them, and which are
 //! given up once the kernel programs are attached.
 
-use std::{fmt, io};
+use std::{
+    fmt, io,
+    time::{Duration, Instant},
+};
 
 use rustix::{
     io::Errno,
@@ -81,6 +84,9 @@ impl fmt::Display for Missing {
     }
 }
 
+/// How long threads that have ended may take to be gone.
+const THREADS_GONE: Duration = Duration::from_secs(1);
+
 /// Why [`check`] failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
@@ -136,11 +142,19 @@ pub struct Dropped {
 /// thread is started: no runtime with workers, no [`crate::admin::Admin`]. It fails where there are other threads
 /// already, since they would keep everything.
 pub fn drop_after_attach() -> Result<Dropped, PrivilegeError> {
-    let threads = std::fs::read_dir("/proc/self/task")
-        .map_err(|source| PrivilegeError::System { what: "given up, for the threads cannot be counted", source })?
-        .count();
-    if threads != 1 {
-        return Err(PrivilegeError::Threads(threads));
+    // A thread that was waited for is gone from this list a moment later.
+    let until = Instant::now() + THREADS_GONE;
+    loop {
+        let threads = std::fs::read_dir("/proc/self/task")
+            .map_err(|source| PrivilegeError::System { what: "given up, for the threads cannot be counted", source })?
+            .count();
+        if threads == 1 {
+            break;
+        }
+        if Instant::now() >= until {
+            return Err(PrivilegeError::Threads(threads));
+        }
+        std::thread::yield_now();
     }
     restrict_this_thread()
 }

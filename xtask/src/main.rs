@@ -2,6 +2,7 @@
 
 mod build;
 mod command;
+mod fuzz;
 mod image;
 mod licences;
 mod setup;
@@ -38,6 +39,12 @@ enum Task {
     },
     /// Set up, and run every test that this machine can run.
     Test(test::Selection),
+    /// Run every fuzz target for a while.
+    Fuzz {
+        /// Seconds for each.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Write target/postern-image.tar, an OCI image archive.
     Image,
     /// Write deploy/schema and docs/fields.md anew.
@@ -50,6 +57,7 @@ fn main() -> ExitCode {
         Task::Build => setup::install(false).and_then(|()| build::agent().map(drop)),
         Task::Run { arguments } => run(&arguments),
         Task::Test(selection) => return test::run(&selection),
+        Task::Fuzz { seconds } => fuzz::targets().try_for_each(|target| fuzz::run(target, seconds)),
         Task::Image => setup::install(true).and_then(|()| image::write().map(drop)),
         Task::Schema => schema(),
     };

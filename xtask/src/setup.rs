@@ -31,8 +31,9 @@ const BUILD_PACKAGES: [Package; 6] = [
     package("libxml2-dev", "/usr/include/libxml2/libxml/parser.h"),
 ];
 
-/// Real programs to watch, and the static C library for the image.
-const TEST_PACKAGES: [Package; 7] = [
+/// Real programs to watch, the static C library for the image, and a C++ compiler for libFuzzer.
+const TEST_PACKAGES: [Package; 8] = [
+    package("g++", "/usr/bin/g++"),
     package("openssh-server", "/usr/sbin/sshd"),
     package("openssh-client", "/usr/bin/ssh"),
     package("sshpass", "/usr/bin/sshpass"),

@@ -11,8 +11,11 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     command::{cargo, program, root, say},
-    image, licences, setup, structure,
+    fuzz, image, licences, setup, structure,
 };
+
+/// How long each fuzz target runs. `cargo xtask fuzz` runs them longer.
+const FUZZ_SECONDS: u32 = 15;
 
 /// Which tests.
 #[derive(Args)]
@@ -32,6 +35,8 @@ enum Part {
     Unit,
     /// The agent against the running kernel.
     Behaviour,
+    /// A short run of each fuzz target.
+    Fuzz,
 }
 
 #[derive(Default)]
@@ -54,6 +59,11 @@ pub(crate) fn run(selection: &Selection) -> ExitCode {
     }
     if wanted(Part::Behaviour) {
         part(&mut tally, "behaviour tests", |tally| behaviours(tally, &selection.names));
+    }
+    if wanted(Part::Fuzz) {
+        for target in fuzz::targets() {
+            tally.check(&format!("fuzzing {target} for {FUZZ_SECONDS} s"), || fuzz::run(target, FUZZ_SECONDS));
+        }
     }
     for skip in &tally.skips {
         say(&format!("skipped {skip}"));

@@ -1,6 +1,7 @@
 //! One file for each thing that the agent does. A behaviour is a sentence that is true or not.
 
 mod accounts_for_every_record;
+mod runs_from_its_image;
 mod says_what_is_wrong_and_ends;
 mod sees_every_exec;
 mod sees_ssh_logins;
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Behaviour> {
         sees_every_exec::BEHAVIOURS,
         sees_ssh_logins::BEHAVIOURS,
         watches_containers::BEHAVIOURS,
+        runs_from_its_image::BEHAVIOURS,
         accounts_for_every_record::BEHAVIOURS,
         says_what_is_wrong_and_ends::BEHAVIOURS,
     ]

@@ -34,11 +34,16 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
 
 fn whole_exec() {
     let mut agent = Agent::start();
-    let mut child =
-        Command::new("/bin/sleep").args(["0.01", "whole-exec"]).current_dir("/usr/lib").spawn().expect("sleep");
+    // In a session of its own, so that its leaders live.
+    let mut child = Command::new("/usr/bin/setsid")
+        .args(["/bin/sleep", "0.01", "whole-exec"])
+        .current_dir("/usr/lib")
+        .spawn()
+        .expect("sleep");
     let pid = child.id();
     child.wait().expect("sleep ends");
-    let event = agent.wait_for("the exec", |event| is_exec_of(event, "whole-exec"));
+    let event =
+        agent.wait_for("the exec", |event| is_exec_of(event, "whole-exec") && text(event, "/process/name") == "sleep");
     assert_eq!(event["process"]["pid"], pid);
     assert_eq!(texts(&event, "/process/args"), ["/bin/sleep", "0.01", "whole-exec"]);
     assert_eq!(

@@ -80,10 +80,16 @@ impl Agent {
         let admin = format!("127.0.0.1:{}", free_port());
         let file = directory.path().join("postern.yaml");
         fs::write(&file, format!("{configuration}\nadmin: {{address: '{admin}'}}\n")).expect("a configuration");
-        let mut child = Command::new(program())
-            .args(["run", "--output", "json", "--config"])
-            .arg(&file)
-            .env_remove("KUBERNETES_SERVICE_HOST")
+        let mut command = Command::new(program());
+        command.args(["run", "--output", "json", "--config"]).arg(&file).env_remove("KUBERNETES_SERVICE_HOST");
+        let mut agent = Self::of_command(command, directory);
+        agent.admin = admin;
+        agent
+    }
+
+    /// An agent that something else starts: the command's output is its stream, and a signal to it reaches the agent.
+    pub fn of_command(mut command: Command, directory: TempDir) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -105,6 +111,7 @@ impl Agent {
             let _ = stderr.read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
+        let admin = String::new();
         Self { child, lines, reader: Some(reader), errors: Some(errors), directory, admin, seen: Vec::new() }
     }
 

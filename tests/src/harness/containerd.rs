@@ -87,7 +87,14 @@ impl Containerd {
 
     /// Runs `ctr` to its end.
     pub fn ctr(&self, arguments: &[&str]) -> Outcome {
-        run(Command::new("/usr/bin/ctr").arg("--address").arg(self.socket()).args(arguments), b"", DEADLINE)
+        run(&mut self.ctr_command(arguments), b"", DEADLINE)
+    }
+
+    /// `ctr`, not yet run.
+    pub fn ctr_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("/usr/bin/ctr");
+        command.arg("--address").arg(self.socket()).args(arguments);
+        command
     }
 
     /// Starts a container that sleeps, with more options of `ctr run`.
@@ -106,11 +113,6 @@ impl Containerd {
     pub fn exec(&self, name: &str, command: &[&str]) -> Outcome {
         let id = format!("exec-{}", command.join("").len());
         self.ctr(&[&["task", "exec", "--exec-id", &id, name], command].concat())
-    }
-
-    /// What a container has written, where `run_image` was told to log to a file of this name.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
     }
 
     /// Ends a container and forgets it.

@@ -1,6 +1,7 @@
 //! One file for each thing that the agent does. A behaviour is a sentence that is true or not.
 
 mod accounts_for_every_record;
+mod delivers_to_sinks;
 mod runs_from_its_image;
 mod says_what_is_wrong_and_ends;
 mod sees_every_exec;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Behaviour> {
         sees_every_exec::BEHAVIOURS,
         sees_ssh_logins::BEHAVIOURS,
         watches_containers::BEHAVIOURS,
+        delivers_to_sinks::BEHAVIOURS,
         runs_from_its_image::BEHAVIOURS,
         accounts_for_every_record::BEHAVIOURS,
         says_what_is_wrong_and_ends::BEHAVIOURS,

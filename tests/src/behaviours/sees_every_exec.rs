@@ -36,19 +36,19 @@ fn whole_exec() {
     let mut agent = Agent::start();
     // In a session of its own, so that its leaders live.
     let mut child = Command::new("/usr/bin/setsid")
-        .args(["/bin/sleep", "0.01", "whole-exec"])
+        .args(["/bin/true", "whole-exec"])
         .current_dir("/usr/lib")
         .spawn()
-        .expect("sleep");
+        .expect("setsid");
     let pid = child.id();
-    child.wait().expect("sleep ends");
+    child.wait().expect("it ends");
     let event =
-        agent.wait_for("the exec", |event| is_exec_of(event, "whole-exec") && text(event, "/process/name") == "sleep");
+        agent.wait_for("the exec", |event| is_exec_of(event, "whole-exec") && text(event, "/process/name") == "true");
     assert_eq!(event["process"]["pid"], pid);
-    assert_eq!(texts(&event, "/process/args"), ["/bin/sleep", "0.01", "whole-exec"]);
+    assert_eq!(texts(&event, "/process/args"), ["/bin/true", "whole-exec"]);
     assert_eq!(
         text(&event, "/process/executable"),
-        fs::canonicalize("/bin/sleep").expect("sleep").to_str().expect("text")
+        fs::canonicalize("/bin/true").expect("true").to_str().expect("text")
     );
     assert_eq!(text(&event, "/process/working_directory"), "/usr/lib");
     assert_eq!(text(&event, "/process/user/id"), "0");

@@ -6,6 +6,7 @@ pub mod agent;
 pub mod api_server;
 pub mod containerd;
 pub mod cri;
+pub mod fluentd;
 pub mod program;
 pub mod ssh;
 pub mod sshd;

@@ -57,7 +57,7 @@ pub struct Figures {
     pub ring_drains: Figure,
     /// The ring's size in bytes.
     pub ring_bytes: Figure,
-    /// The most bytes that waited in the ring when it was drained.
+    /// The most bytes that were taken from the ring at once.
     pub ring_peak_bytes: Figure,
     /// Processes in the process table.
     pub processes: Figure,
@@ -171,7 +171,12 @@ impl Collector for Figures {
         page.counter("ring_drains", "Times that the kernel's ring was drained.", &self.ring_drains)?;
         let bytes = Some(&Unit::Bytes);
         page.gauge("ring_size", "Size of the kernel's ring.", bytes, self.ring_bytes.get())?;
-        page.gauge("ring_peak", "The most that ever waited in the kernel's ring.", bytes, self.ring_peak_bytes.get())?;
+        page.gauge(
+            "ring_peak",
+            "The most that was taken from the kernel's ring at once.",
+            bytes,
+            self.ring_peak_bytes.get(),
+        )?;
         page.gauge("processes", "Processes in the process table.", None, self.processes.get())?;
         page.gauge("sessions", "Access sessions that are open.", None, self.sessions.get())?;
         page.gauge("pods", "Pods of this node that are known.", None, self.pods.get())

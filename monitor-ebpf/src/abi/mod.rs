@@ -24,9 +24,6 @@ pub use settings::{CgroupHierarchy, Settings};
 pub use task::{EntryMark, LoginClass, TaskState};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Changes whenever a record or a map changes its layout: user space refuses programs of another version.
-pub const ABI_VERSION: u32 = 1;
-
 /// Identifies a process for the life of this boot: pids are reused, a pid and its start time are not.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]

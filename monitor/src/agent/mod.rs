@@ -8,7 +8,11 @@ mod inbox;
 mod lookups;
 mod machine;
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -31,6 +35,7 @@ use crate::{
     metrics::Figures,
     pipeline::{Input, Pipeline},
     pod::{self, ApiMode, ApiSettings, PodUpdate},
+    privileges,
     probe::{Armed, CounterReader, HookId, Missing, Probe, ProbeError, ProbeSettings, Ring},
     process::{Decoder, seed, users::Passwd},
     sink::{
@@ -44,6 +49,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// How many containers can be waited for at once.
 const LOOKUPS_WAITING: usize = 1_024;
+/// How long tasks that are told to end are waited for at least.
+const TASKS_END: Duration = Duration::from_millis(100);
 /// How long the bringer of a message waits while the event loop has too many.
 const INBOX_PAUSE: Duration = Duration::from_millis(10);
 
@@ -105,6 +112,11 @@ impl Agent {
         let mut probe = Probe::load(&settings)?;
         let armed = probe.arm(&settings)?;
         let (ring, counters) = (probe.ring()?, probe.counters()?);
+        if armed.iter().any(|armed| armed.rung.is_err())
+            && let Ok(Some(lacking)) = privileges::lacking_for_logins()
+        {
+            notices.push(format!("this process lacks {} ({})", lacking.name, lacking.purpose));
+        }
 
         let node = Arc::new(machine::node(&config, &host_root));
         let users = seed::passwd(&host_root).unwrap_or_else(|error| {
@@ -116,6 +128,13 @@ impl Agent {
         let mut pipeline = Pipeline::new(host, decoder, config.access.clone());
         // Attached first, so that no process is missed between the two; what both see is the same process.
         let seen = seed::scan("/proc".as_ref()).map_err(Failure::Proc)?;
+        let seed::SeedFailures { malformed, unreadable, argv_cut, .. } = seen.failures;
+        if malformed + unreadable + argv_cut > 0 {
+            notices.push(format!(
+                "of what ran before, {malformed} files made no sense, {unreadable} could not be read, and {argv_cut} argument \
+                 lists were cut"
+            ));
+        }
         let marks = pipeline.seed(&seen.processes, since_boot_ns());
         let refused = probe.seed(marks.into_iter())?;
         if refused > 0 {
@@ -177,11 +196,14 @@ impl Agent {
             Err(failure) => failure.to_string(),
         };
         tracing::info!(reason, "stopping");
-        stop_events(&inbox, events, reason.into(), deadline).await;
-        for (sink, left) in workers.drain(deadline).await {
-            tracing::error!(sink, left, "events were not delivered before the deadline");
+        // One deadline for all of it, so that it holds whatever takes long.
+        let end = Instant::now() + deadline;
+        let left = || end.saturating_duration_since(Instant::now());
+        stop_events(&inbox, events, reason.into(), left()).await;
+        for (sink, count) in workers.drain(left()).await {
+            tracing::error!(sink, count, "events were not delivered before the deadline");
         }
-        tasks.stop(deadline).await;
+        tasks.stop(left().max(TASKS_END)).await;
         drop(admin);
         ended.map(|_| ())
     }

@@ -67,11 +67,6 @@ impl Entries {
         self.open.values().filter(|open| open.opened && open.login.session.is_some()).count()
     }
 
-    /// Sessions that are open keep what was decided for them.
-    pub(super) fn set_policy(&mut self, policy: AccessPolicy) {
-        self.policy = policy;
-    }
-
     /// A login is about to open its session.
     pub(super) fn opening(&mut self, decoder: &Decoder, process: ProcessKey, login: Login, now_ns: u64) {
         self.open_login(decoder, process, login, Confidence::Certain, now_ns);

@@ -53,8 +53,6 @@ pub enum Input {
     },
     /// The kernel side's counters.
     Counters(Vec<(HookId, HookCounters)>),
-    /// The access policy was configured anew.
-    Policy(AccessPolicy),
     /// The agent speaks of itself.
     Agent(AgentEvent),
 }
@@ -79,6 +77,8 @@ pub struct Pipeline {
     entries: Entries,
     containers: Containers,
     accounting: Accounting,
+    /// How many processes and logins were forgotten, as far as it was said.
+    forgotten: [u64; 2],
     next_sequence: u64,
     out: Vec<Event>,
 }
@@ -94,6 +94,7 @@ impl Pipeline {
             entries: Entries::new(policy),
             containers: Containers::default(),
             accounting: Accounting::default(),
+            forgotten: [0; 2],
             next_sequence: 0,
             out: Vec::new(),
         }
@@ -180,7 +181,6 @@ impl Pipeline {
                     self.agent(event, now_ns);
                 }
             }
-            Input::Policy(policy) => self.entries.set_policy(policy),
             Input::Agent(event) => self.agent(event, now_ns),
         }
     }
@@ -191,6 +191,7 @@ impl Pipeline {
             self.login(outcome, now_ns);
         }
         self.processes.expire(now_ns);
+        self.admit_bounds(now_ns);
         self.release(now_ns);
     }
 
@@ -225,6 +226,18 @@ impl Pipeline {
             processes: self.processes.len(),
             sessions: self.entries.session_count(),
             pods: self.containers.pod_count(),
+        }
+    }
+
+    /// Says on the stream what was forgotten because there is only so much room.
+    fn admit_bounds(&mut self, now_ns: u64) {
+        let forgotten = [self.processes.evicted(), self.logins.given_up()];
+        let [processes, logins] = [0, 1].map(|it| forgotten[it] - self.forgotten[it]);
+        if processes + logins > 0 {
+            self.forgotten = forgotten;
+            let message =
+                format!("{processes} live processes and {logins} logins under way were forgotten for want of room");
+            self.agent(AgentEvent::Changed { message: message.into() }, now_ns);
         }
     }
 

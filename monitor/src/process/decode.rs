@@ -167,7 +167,8 @@ impl Decoder {
             key,
             entity_id: entity_id(&self.boot_id, key),
             inner_pid: (facts.inner_pid != 0 && facts.inner_pid != key.tgid).then_some(facts.inner_pid),
-            start: self.time(key.start_ns),
+            // To the nanosecond where the kernel said so; the key is brought down to the tick.
+            start: self.time(raw.key.start_ns),
             executable,
             name: printable(raw.comm),
             args_count: (!raw.args_cut && !raw.args_unreadable).then_some(args.len() as u64),

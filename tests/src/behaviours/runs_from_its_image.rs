@@ -1,4 +1,4 @@
-//! The image, run in containerd with what the DaemonSet gives it and no more: it sees the whole node.
+//! The image, run in containerd with what the `DaemonSet` gives it and no more: it sees the whole node.
 
 use std::{
     fs,
@@ -49,7 +49,7 @@ fn no_image() -> Option<String> {
     no_containerd().or_else(|| Sshd::unavailable().map(Into::into)).or_else(|| archive().is_none().then(missing))
 }
 
-/// The DaemonSet's one container and its pod.
+/// The `DaemonSet`'s one container and its pod.
 fn manifest() -> (Value, Value) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kustomize/base/daemonset.yaml");
     let text = fs::read_to_string(&file).expect("the manifest");

@@ -3,8 +3,8 @@
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use postern_ebpf::abi::{ABSENT, CgroupHierarchy, Credentials, FileIdentity, Namespaces, ProcessKey, Tty};
+use aya_ebpf::helpers::{bpf_get_current_task, generated::bpf_probe_read_kernel};
+use postern_ebpf::abi::{ABSENT, Caller, CgroupHierarchy, Credentials, FileIdentity, Namespaces, ProcessKey, Tty};
 
 use crate::maps::{FIELDS, SETTINGS};
 
@@ -58,6 +58,25 @@ impl Address {
 pub struct Task(pub Address);
 
 impl Task {
+    /// The task that runs now.
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: a helper without arguments.
+        Self(Address(unsafe { bpf_get_current_task() }))
+    }
+
+    /// What the records of uprobes say of the process that called.
+    #[inline(always)]
+    pub fn caller(self) -> Caller {
+        Caller {
+            process: self.key(),
+            parent: self.parent().key(),
+            euid: self.euid(),
+            mnt_namespace: self.mnt_namespace(),
+            comm: self.comm(),
+        }
+    }
+
     #[inline(always)]
     pub fn tgid(self) -> u32 {
         self.0.at(offset!(task_tgid)).read()

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::ProcessKey;
+use super::Caller;
 
 /// The most of one line that a record holds, in bytes, its closing zero included. sshd cuts its own lines at 500.
 pub const LOG_TEXT: usize = 768;
@@ -11,20 +11,12 @@ pub const LOG_TEXT: usize = 768;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct LogBody {
-    /// The process that logged: known to the kernel, so a forged line names its forger.
-    pub process: ProcessKey,
-    /// Its parent.
-    pub parent: ProcessKey,
-    /// Effective user id of the caller, in the initial user namespace.
-    pub euid: u32,
-    /// Mount namespace of the caller.
-    pub mnt_namespace: u32,
+    /// Who logged: known to the kernel, so a forged line names its forger.
+    pub caller: Caller,
     /// `syslog(3)` priority: facility and level.
     pub priority: u32,
     /// How many bytes of `text` are used.
     pub length: u32,
-    /// `task_struct.comm`.
-    pub comm: [u8; 16],
     /// The first argument of the format `"%.500s"`, with which sshd logs each line.
     pub text: [u8; LOG_TEXT],
 }

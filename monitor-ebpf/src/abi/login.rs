@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::ProcessKey;
+use super::Caller;
 
 /// The most of one string that a login record holds, in bytes, its closing zero included.
 pub const LOGIN_TEXT: usize = 256;
@@ -32,20 +32,12 @@ pub enum LoginCall {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct LoginBody {
-    /// The process that called.
-    pub process: ProcessKey,
-    /// Its parent: a login program may fork between its calls.
-    pub parent: ProcessKey,
-    /// Effective user id of the caller, in the initial user namespace.
-    pub euid: u32,
-    /// Mount namespace of the caller: a login inside a container is not one onto the node.
-    pub mnt_namespace: u32,
+    /// Who called.
+    pub caller: Caller,
     /// A [`LoginCall`].
     pub call: u32,
     /// See [`LoginCall`].
     pub value: i32,
-    /// `task_struct.comm`.
-    pub comm: [u8; 16],
     /// See [`LoginCall`]; ended by a zero byte, cut if longer.
     pub text: [u8; LOGIN_TEXT],
     /// See [`LoginCall`].

@@ -5,6 +5,7 @@
 //! are in the machine's own byte order, since both sides run on one machine. Every struct derives zerocopy's
 //! traits, so user space decodes without `unsafe` and padding does not compile.
 
+mod caller;
 mod counters;
 mod exec;
 mod exit;
@@ -14,6 +15,7 @@ mod login;
 mod settings;
 mod task;
 
+pub use caller::Caller;
 pub use counters::{CpuState, HookCounters, HookId};
 pub use exec::{Credentials, ExecBody, ExecFlags, FileIdentity, Namespaces, TailLengths, Tty};
 pub use exit::ExitBody;

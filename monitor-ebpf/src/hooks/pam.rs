@@ -8,7 +8,7 @@
 //! `int pam_close_session(pam_handle_t *, int)`.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_task, bpf_probe_read_user_str_bytes},
+    helpers::bpf_probe_read_user_str_bytes,
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
@@ -17,7 +17,7 @@ use postern_ebpf::abi::{
 };
 
 use crate::{
-    kernel::{Address, Task},
+    kernel::Task,
     maps::{LOGINS, RING, TASKS},
     ring::{Account, header, untracked},
 };
@@ -35,7 +35,7 @@ const ITEMS: [i32; 4] = [2, 3, 4, 8];
 pub fn pam_start(ctx: ProbeContext) -> u32 {
     let (service, user) = (ctx.arg(0).unwrap_or(0), ctx.arg(1).unwrap_or(0));
     let class = service_class(service);
-    let task = current();
+    let task = Task::current();
     // A process that forgot to be remembered is classed by user space, from the record below.
     let _ = LOGINS.insert(task.tgid(), class as u32, 0);
     emit(task, LoginCall::Start, 0, service, user);
@@ -46,7 +46,7 @@ pub fn pam_start(ctx: ProbeContext) -> u32 {
 pub fn pam_set_item(ctx: ProbeContext) -> u32 {
     let item: i32 = ctx.arg(1).unwrap_or(0);
     if ITEMS.contains(&item) {
-        emit(current(), LoginCall::SetItem, item, ctx.arg(2).unwrap_or(0), 0);
+        emit(Task::current(), LoginCall::SetItem, item, ctx.arg(2).unwrap_or(0), 0);
     } else if let Some(account) = Account::seen(HookId::Pam) {
         account.filtered();
     }
@@ -55,19 +55,19 @@ pub fn pam_set_item(ctx: ProbeContext) -> u32 {
 
 #[uretprobe]
 pub fn pam_authenticate(ctx: RetProbeContext) -> u32 {
-    emit(current(), LoginCall::Authenticated, ctx.ret(), 0, 0);
+    emit(Task::current(), LoginCall::Authenticated, ctx.ret(), 0, 0);
     0
 }
 
 #[uretprobe]
 pub fn pam_acct_mgmt(ctx: RetProbeContext) -> u32 {
-    emit(current(), LoginCall::AccountChecked, ctx.ret(), 0, 0);
+    emit(Task::current(), LoginCall::AccountChecked, ctx.ret(), 0, 0);
     0
 }
 
 #[uprobe]
 pub fn pam_open_session(_ctx: ProbeContext) -> u32 {
-    let task = current();
+    let task = Task::current();
     mark_entry(task);
     emit(task, LoginCall::OpenSession, 0, 0, 0);
     0
@@ -75,20 +75,14 @@ pub fn pam_open_session(_ctx: ProbeContext) -> u32 {
 
 #[uretprobe]
 pub fn pam_open_session_return(ctx: RetProbeContext) -> u32 {
-    emit(current(), LoginCall::SessionOpened, ctx.ret(), 0, 0);
+    emit(Task::current(), LoginCall::SessionOpened, ctx.ret(), 0, 0);
     0
 }
 
 #[uprobe]
 pub fn pam_close_session(_ctx: ProbeContext) -> u32 {
-    emit(current(), LoginCall::CloseSession, 0, 0, 0);
+    emit(Task::current(), LoginCall::CloseSession, 0, 0, 0);
     0
-}
-
-#[inline(always)]
-fn current() -> Task {
-    // SAFETY: a helper without arguments.
-    Task(Address(unsafe { bpf_get_current_task() }))
 }
 
 /// A login makes a new entry; su and sudo change the user within the one they are in.
@@ -160,13 +154,9 @@ fn emit(task: Task, call: LoginCall, value: i32, text: u64, user: u64) {
     unsafe {
         (*record).header = header;
         let body = &mut (*record).body;
-        body.process = task.key();
-        body.parent = task.parent().key();
-        body.euid = task.euid();
-        body.mnt_namespace = task.mnt_namespace();
+        body.caller = task.caller();
         body.call = call as u32;
         body.value = value;
-        body.comm = task.comm();
         read_text(text, &mut body.text);
         read_text(user, &mut body.user);
     }

@@ -4,15 +4,11 @@
 //! Prototypes from glibc: `void __syslog_chk(int priority, int flag, const char *format, ...)` (fortified builds),
 //! `void syslog(int priority, const char *format, ...)`. sshd logs with the format `"%.500s"` (log.c, `do_log`).
 
-use aya_ebpf::{
-    helpers::{bpf_get_current_task, bpf_probe_read_user_str_bytes},
-    macros::uprobe,
-    programs::ProbeContext,
-};
+use aya_ebpf::{helpers::bpf_probe_read_user_str_bytes, macros::uprobe, programs::ProbeContext};
 use postern_ebpf::abi::{Header, HookId, LogBody, LoginClass, RecordKind};
 
 use crate::{
-    kernel::{Address, Task},
+    kernel::Task,
     maps::{LOGINS, RING},
     ring::{Account, header},
 };
@@ -38,8 +34,7 @@ pub fn syslog(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn log(priority: u32, format: u64, argument: u64) {
     let Some(account) = Account::seen(HookId::Syslog) else { return };
-    // SAFETY: a helper without arguments.
-    let task = Task(Address(unsafe { bpf_get_current_task() }));
+    let task = Task::current();
     if !speaks_of_logins(task) || !is_one_string(format) {
         account.filtered();
         return;
@@ -54,12 +49,8 @@ fn log(priority: u32, format: u64, argument: u64) {
     unsafe {
         (*record).header = header;
         let body = &mut (*record).body;
-        body.process = task.key();
-        body.parent = task.parent().key();
-        body.euid = task.euid();
-        body.mnt_namespace = task.mnt_namespace();
+        body.caller = task.caller();
         body.priority = priority;
-        body.comm = task.comm();
         body.text[0] = 0;
         body.length =
             bpf_probe_read_user_str_bytes(argument as *const u8, &mut body.text).map_or(0, |text| text.len() as u32);

@@ -499,3 +499,6 @@ fn announcement(update: &PodUpdate) -> Option<Arc<str>> {
         PodUpdate::Listed(_) | PodUpdate::Applied(_) | PodUpdate::Deleted(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,7 +97,7 @@ impl LoginTracker {
 
     /// A call into libpam.
     pub fn call(&mut self, login: &record::Login<'_>, now_ns: u64) -> Option<Outcome> {
-        let (process, parent) = (login.body.process, login.body.parent);
+        let (process, parent) = (login.body.caller.process, login.body.caller.parent);
         if login.call == LoginCall::Start {
             self.start(process, login, now_ns);
             return None;
@@ -135,8 +135,8 @@ impl LoginTracker {
     pub fn log(&mut self, log: &record::Log<'_>, now_ns: u64) -> Option<Outcome> {
         let text = printable(log.text);
         let line = sshd_log::parse(&text)?;
-        let process = log.body.process;
-        let known = self.find(process, log.body.parent).is_some();
+        let process = log.body.caller.process;
+        let known = self.find(process, log.body.caller.parent).is_some();
         // Before authentication sshd speaks of users that PAM has not been asked about yet.
         if !known {
             self.admit(Attempt {
@@ -147,7 +147,7 @@ impl LoginTracker {
                 ..Attempt::default()
             });
         }
-        let attempt = self.find(process, log.body.parent)?;
+        let attempt = self.find(process, log.body.caller.parent)?;
         if attempt.class != Some(LoginClass::Sshd) {
             return None;
         }
@@ -392,3 +392,7 @@ fn pam_error(value: i32) -> Arc<str> {
         other => format!("PAM error {other}").into(),
     }
 }
+
+#[cfg(test)]
+#[path = "login_tests.rs"]
+mod tests;

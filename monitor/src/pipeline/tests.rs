@@ -1,0 +1,177 @@
+//! Streams of records, replayed: the same records always yield the same events.
+
+use postern_ebpf::abi::{
+    EntryMark, ExecBody, ExitBody, Header, LoginBody, LoginCall, LoginClass, Namespaces, RecordKind,
+};
+use zerocopy::{FromZeros as _, IntoBytes as _};
+
+use super::*;
+use crate::{event::EntryType, process::users::Passwd};
+
+const HOST_MNT: u32 = 1;
+const CONTAINER_MNT: u32 = 2;
+const ALL: u64 = (1 << 41) - 1;
+const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const UID: &str = "12345678-9abc-def0-1234-56789abcdef0";
+
+fn pipeline() -> Pipeline {
+    let host =
+        Host { namespaces: Namespaces { mnt: HOST_MNT, ..Namespaces::default() }, capabilities: Capabilities(ALL) };
+    let decoder = Decoder::new("boot".into(), 0, Passwd::default(), HOST_MNT);
+    Pipeline::new(host, decoder, AccessPolicy::default())
+}
+
+fn key(pid: u32) -> ProcessKey {
+    ProcessKey::new(pid, u64::from(pid) * 1_000_000_000)
+}
+
+fn record(kind: RecordKind, sequence: u64, body: &[u8]) -> Vec<u8> {
+    let length = (size_of::<Header>() + body.len()) as u32;
+    let header = Header { time_ns: sequence * 1_000_000, sequence, length, cpu: 0, kind: kind as u16 };
+    [header.as_bytes(), body].concat()
+}
+
+/// A process executes `path`, having run the program of `previous` before.
+fn exec(
+    sequence: u64,
+    pid: u32,
+    previous: u32,
+    path: &str,
+    change: impl FnOnce(&mut ExecBody),
+    cgroup: &str,
+) -> Vec<u8> {
+    let reversed = |path: &str| {
+        path.split('/')
+            .rev()
+            .filter(|name| !name.is_empty())
+            .flat_map(|name| [name.as_bytes(), b"\0"].concat())
+            .collect::<Vec<_>>()
+    };
+    let (executable, cgroup) = (reversed(path), reversed(cgroup));
+    let argv = [path.as_bytes(), b"\0"].concat();
+    let mut body = ExecBody::new_zeroed();
+    body.process = key(pid);
+    body.previous = if previous == 0 { ProcessKey::NONE } else { key(previous) };
+    body.parent = body.previous;
+    body.namespaces.mnt = HOST_MNT;
+    body.inner_pid = pid;
+    body.cgroup_id = cgroup.len() as u64;
+    body.file.links = 1;
+    body.tail.argv = argv.len() as u32;
+    body.tail.executable = executable.len() as u32;
+    body.tail.cgroup = cgroup.len() as u32;
+    change(&mut body);
+    record(RecordKind::Exec, sequence, &[body.as_bytes(), &argv, &executable, &cgroup].concat())
+}
+
+fn login(sequence: u64, pid: u32, call: LoginCall, text: &str) -> Vec<u8> {
+    let mut body = LoginBody::new_zeroed();
+    body.caller.process = key(pid);
+    body.call = call as u32;
+    body.text[..text.len()].copy_from_slice(text.as_bytes());
+    body.user[..3].copy_from_slice(b"ops");
+    record(RecordKind::Login, sequence, body.as_bytes())
+}
+
+fn replay(pipeline: &mut Pipeline, records: &[Vec<u8>]) -> Vec<Event> {
+    for bytes in records {
+        // Records begin at a multiple of eight bytes, as in the ring.
+        let mut aligned = vec![0u64; bytes.len().div_ceil(8)];
+        aligned.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
+        pipeline.record(&aligned.as_bytes()[..bytes.len()]).expect("a good record");
+    }
+    pipeline.take_events().collect()
+}
+
+fn names(events: &[Event]) -> Vec<&'static str> {
+    events.iter().map(|event| if event.alert.is_some() { "alert" } else { event.categorization().action }).collect()
+}
+
+#[test]
+fn a_session_is_on_everything_below_it_and_on_nothing_else() {
+    let mark =
+        |leader: u32| EntryMark { login: key(100), leader: key(leader), class: LoginClass::Sshd as u32, reserved: 0 };
+    let mut pipeline = pipeline();
+    let events = replay(
+        &mut pipeline,
+        &[
+            exec(0, 100, 1, "/usr/sbin/sshd", |_| {}, "/"),
+            login(1, 100, LoginCall::Start, "sshd"),
+            login(2, 100, LoginCall::OpenSession, ""),
+            login(3, 100, LoginCall::SessionOpened, ""),
+            exec(4, 110, 100, "/bin/bash", |body| body.entry = mark(110), "/"),
+            exec(5, 111, 110, "/bin/ls", |body| body.entry = mark(110), "/"),
+            exec(6, 200, 1, "/usr/sbin/cron", |_| {}, "/"),
+            record(
+                RecordKind::Exit,
+                7,
+                ExitBody { process: key(100), entry: mark(0), status: 0, reserved: 0 }.as_bytes(),
+            ),
+        ],
+    );
+    assert_eq!(names(&events), ["exec", "session-opened", "alert", "exec", "exec", "exec", "end", "session-closed"]);
+    assert!(events.iter().enumerate().all(|(position, event)| event.sequence == position as u64));
+    let entry = |position: usize| events[position].lineage.as_ref().and_then(|it| it.entry.clone()).expect("an entry");
+    let session = entry(3).session.clone().expect("a session");
+    assert_eq!((&*session.user, session.allowed), ("ops", false));
+    assert_eq!(
+        (entry(4).leader, entry(4).session.as_ref().map(|it| it.id.clone())),
+        (key(110), Some(session.id.clone()))
+    );
+    assert_eq!(
+        (entry(0).entry_type, entry(5).entry_type, entry(5).session.is_none()),
+        (EntryType::Init, EntryType::Init, true)
+    );
+}
+
+fn in_container(pid: u32) -> impl FnOnce(&mut ExecBody) {
+    move |body| {
+        body.namespaces.mnt = CONTAINER_MNT;
+        body.inner_pid = pid;
+        body.credentials.cap_bounding = ALL;
+    }
+}
+
+#[test]
+fn a_containers_start_is_told_from_what_enters_it() {
+    let cgroup = format!("/docker/{ID}");
+    let mut pipeline = pipeline();
+    let records = [
+        exec(0, 50, 1, "/usr/bin/containerd", |_| {}, "/"),
+        exec(1, 60, 50, "/usr/sbin/runc", |_| {}, &cgroup),
+        exec(2, 60, 60, "/bin/sleep", in_container(1), &cgroup),
+        exec(3, 61, 60, "/bin/date", in_container(7), &cgroup),
+        exec(4, 70, 50, "/usr/sbin/runc", |_| {}, &cgroup),
+        exec(5, 70, 70, "/bin/sh", in_container(9), &cgroup),
+    ];
+    assert_eq!(names(&replay(&mut pipeline, &records)), ["exec", "exec", "exec"], "the rest waits for the runtime");
+    let wanted = pipeline.take_requests();
+    assert_eq!(wanted.iter().map(|it| &*it.id).collect::<Vec<_>>(), [ID], "asked once");
+    let found = Container { id: ID.into(), image: Some(crate::pod::parse_image("busybox:1")), ..Container::default() };
+    pipeline.input(Input::Container { id: ID.into(), found: Some(found) }, 6_000_000);
+    let events: Vec<Event> = pipeline.take_events().collect();
+    assert_eq!(names(&events), ["exec", "container-started", "alert", "exec", "exec", "container-entered", "alert"]);
+    assert!(events.iter().all(|event| event.enrichment == Enrichment::Complete && event.container.is_some()));
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_not_waited_for_for_ever() {
+    let cgroup = format!("/kubepods/burstable/pod{UID}/{ID}");
+    let mut pipeline = pipeline();
+    assert!(replay(&mut pipeline, &[exec(0, 60, 0, "/bin/sleep", in_container(1), &cgroup)]).is_empty());
+    pipeline.tick(500_000_000);
+    assert_eq!(pipeline.take_events().count(), 0);
+    pipeline.tick(2_000_000_000);
+    let events: Vec<Event> = pipeline.take_events().collect();
+    assert!(events.len() >= 2 && events.iter().all(|event| event.enrichment == Enrichment::None), "{events:?}");
+    assert_eq!(events[0].container.as_ref().and_then(|it| it.pod_uid.as_deref()), Some(UID));
+}
+
+#[test]
+fn bytes_that_are_no_record_are_counted_and_said() {
+    let mut pipeline = pipeline();
+    assert!(pipeline.record(b"nonsense").is_err());
+    pipeline.input(Input::Counters(Vec::new()), 0);
+    let events: Vec<Event> = pipeline.take_events().collect();
+    assert_eq!((names(&events), pipeline.malformed()), (vec!["events-lost"], 1));
+}

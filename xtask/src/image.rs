@@ -16,15 +16,23 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// Builds the binary and writes the archive; returns its path.
-pub(crate) fn write() -> Result<PathBuf> {
-    let binary = build::static_agent()?;
-    let program = fs::read(&binary).with_context(|| binary.display().to_string())?;
+/// What was made.
+pub(crate) struct Made {
+    /// The OCI archive.
+    pub(crate) archive: PathBuf,
+    /// The static agent in it.
+    pub(crate) agent: PathBuf,
+}
+
+/// Builds the static agent and writes the archive.
+pub(crate) fn write() -> Result<Made> {
+    let agent = build::static_agent()?;
+    let program = fs::read(&agent).with_context(|| agent.display().to_string())?;
     let archive = root().join("target/postern-image.tar");
     let bytes = image(&program);
     fs::write(&archive, &bytes).with_context(|| archive.display().to_string())?;
     say(&format!("image: {} ({:.1} MiB)", archive.display(), bytes.len() as f64 / f64::from(1 << 20)));
-    Ok(archive)
+    Ok(Made { archive, agent })
 }
 
 /// The archive of an image whose one file is the agent.

@@ -1,11 +1,14 @@
 //! Installs what building and testing need. Each need is probed itself, so what is there is left alone, and a set-up that
 //! was broken off goes on where it stopped.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::{cargo, program, say};
+use crate::command::{cargo, program, root, say};
 
 const BPF_LINKER: &str = "0.13.0";
 const CARGO_DENY: &str = "0.20.2";
@@ -31,8 +34,10 @@ const BUILD_PACKAGES: [Package; 6] = [
     package("libxml2-dev", "/usr/include/libxml2/libxml/parser.h"),
 ];
 
-/// Real programs to watch, the static C library for the image, and a C++ compiler for libFuzzer.
-const TEST_PACKAGES: [Package; 8] = [
+/// Real programs to watch, the static C library for the image, and a C++ compiler for libFuzzer,
+/// and a machine for another kernel.
+const TEST_PACKAGES: [Package; 9] = [
+    package("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
     package("g++", "/usr/bin/g++"),
     package("openssh-server", "/usr/sbin/sshd"),
     package("openssh-client", "/usr/bin/ssh"),
@@ -72,6 +77,30 @@ pub(crate) fn install(for_tests: bool) -> Result<()> {
         say(&format!("setup: done in {} s", started.elapsed().as_secs()));
     }
     Ok(())
+}
+
+/// Debian's kernel for virtual machines, which a test boots: downloaded and unpacked, never installed.
+pub(crate) fn kernel() -> Result<PathBuf> {
+    const PACKAGE: &str = "linux-image-cloud-amd64";
+    let kernel = root().join("target/kernel/vmlinuz");
+    if kernel.is_file() {
+        return Ok(kernel);
+    }
+    say("setup: downloading a kernel to boot in a virtual machine");
+    let folder = root().join("target/kernel.part");
+    std::fs::create_dir_all(&folder)?;
+    let depends = program("apt-cache", ["depends", "--important", PACKAGE]).quietly()?;
+    let name = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: ")).context("apt knows no kernel")?;
+    let script =
+        format!("cd '{}' && apt-get --quiet=2 download {name} && dpkg-deb --extract {name}_*.deb .", folder.display());
+    program("sh", ["-c", &script]).quietly()?;
+    let boot = std::fs::read_dir(folder.join("boot"))?.filter_map(Result::ok).map(|entry| entry.path());
+    let found =
+        boot.filter(|path| path.to_string_lossy().contains("vmlinuz")).max().context("the package holds no kernel")?;
+    std::fs::create_dir_all(kernel.parent().unwrap_or(&kernel))?;
+    std::fs::rename(found, &kernel)?;
+    std::fs::remove_dir_all(&folder)?;
+    Ok(kernel)
 }
 
 fn step(what: &str, is_there: bool, install: impl FnOnce() -> Result<()>) -> Result<()> {

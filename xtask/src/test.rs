@@ -101,7 +101,13 @@ fn behaviours(tally: &mut Tally, names: &[String]) -> Result<()> {
     cargo(["build", "--package", "postern", "--package", "postern-tests"]).run()?;
     let image = image::write()?;
     let runner = root().join("target/debug/postern-tests");
-    let runner = program(&runner.display().to_string(), names).env("POSTERN_IMAGE", &image.display().to_string());
+    let mut runner = program(&runner.display().to_string(), names)
+        .env("POSTERN_IMAGE", &image.archive.display().to_string())
+        .env("POSTERN_STATIC", &image.agent.display().to_string());
+    match setup::kernel() {
+        Ok(kernel) => runner = runner.env("POSTERN_KERNEL", &kernel.display().to_string()),
+        Err(error) => say(&format!("no kernel to boot: {error:#}")),
+    }
     tests(tally, runner.into_command())
 }
 

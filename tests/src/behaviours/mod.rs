@@ -7,6 +7,7 @@ mod says_what_is_wrong_and_ends;
 mod sees_every_exec;
 mod sees_ssh_logins;
 mod watches_containers;
+mod watches_other_kernels;
 
 /// Something that the agent does.
 pub struct Behaviour {
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Behaviour> {
         delivers_to_sinks::BEHAVIOURS,
         runs_from_its_image::BEHAVIOURS,
         accounts_for_every_record::BEHAVIOURS,
+        watches_other_kernels::BEHAVIOURS,
         says_what_is_wrong_and_ends::BEHAVIOURS,
     ]
     .into_iter()

@@ -215,7 +215,8 @@ pub fn is_exec_of(event: &Value, part: &str) -> bool {
         && texts(event, "/process/args").iter().any(|arg| arg.contains(part))
 }
 
-fn read(line: &str) -> Value {
+/// A line of the stream; panics where it breaks the documented form.
+pub fn read(line: &str) -> Value {
     if let Err(problems) = check_line(line) {
         panic!("a line breaks the documented form: {problems:#?}\n{line}");
     }
@@ -223,7 +224,7 @@ fn read(line: &str) -> Value {
 }
 
 /// What holds for every run: no gap in the stream, and every record accounted for.
-fn check_run(events: &[Value]) {
+pub fn check_run(events: &[Value]) {
     for (expected, event) in events.iter().enumerate() {
         let sequence = event.pointer("/event/sequence").and_then(Value::as_u64);
         assert_eq!(sequence, Some(expected as u64), "the stream has a gap before {event}");

@@ -10,3 +10,4 @@ pub mod fluentd;
 pub mod program;
 pub mod ssh;
 pub mod sshd;
+pub mod vm;

@@ -85,8 +85,11 @@ fn marked(name: &str) -> Option<(&str, Option<&'static str>)> {
     })
 }
 
-/// 64 hexadecimal digits, as cgroupfs paths name containers.
+/// 64 hexadecimal digits, as cgroupfs paths name containers. CRI-O and podman put their mark before them there too.
 fn plain<'a>(name: &'a str, above: &str) -> Option<(&'a str, Option<&'static str>)> {
+    if let Some(id) = name.strip_prefix("crio-") {
+        return is_hash(id).then_some((id, Some("cri-o")));
+    }
     let id = name.strip_prefix("libpod-").unwrap_or(name);
     let runtime = match above {
         "docker" | "moby" => Some("docker"),
@@ -97,10 +100,16 @@ fn plain<'a>(name: &'a str, above: &str) -> Option<(&'a str, Option<&'static str
     is_hash(id).then_some((id, runtime))
 }
 
-/// `pod<uid>`, or `kubepods-burstable-pod<uid with underscores>.slice`.
+/// `pod<uid>`, or `kubepods-burstable-pod<uid with underscores>.slice`. A slice's name repeats those above it, so that a
+/// kubelet with a cgroup root of its own (kind's has `kubelet.slice`) puts them before `kubepods`. Where the runtime made a
+/// plain path of a systemd one, the slice stands before the first colon.
 fn pod(name: &str) -> Option<Arc<str>> {
+    let name = name.split_once(':').map_or(name, |(slice, _)| slice);
     let uid = match name.strip_suffix(".slice") {
-        Some(slice) => slice.strip_prefix("kubepods")?.rsplit_once("-pod")?.1.replace('_', "-"),
+        Some(slice) => {
+            let (slices, uid) = slice.rsplit_once("-pod")?;
+            slices.split('-').any(|slice| slice == "kubepods").then(|| uid.replace('_', "-"))?
+        }
         None => name.strip_prefix("pod")?.to_owned(),
     };
     let digits = uid.bytes().filter(u8::is_ascii_hexdigit).count();
@@ -147,11 +156,28 @@ mod tests {
             (format!("/kubepods.slice/kubepods-pod{slice}.slice/crio-{ID}.scope"), Some("cri-o")),
             (format!("/kubepods.slice/kubepods-pod{slice}.slice/docker-{ID}.scope/init.scope"), Some("docker")),
             (format!("/docker/{}/kubelet/kubepods/pod{UID}/{ID}", ID.replace('0', "f")), None),
+            (
+                format!(
+                    "/docker/{}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{slice}.slice/cri-containerd-{ID}.scope",
+                    ID.replace('0', "f")
+                ),
+                Some("containerd"),
+            ),
+            (
+                format!("/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{slice}.slice/crio-{ID}.scope"),
+                Some("cri-o"),
+            ),
+            (format!("/kubepods/burstable/pod{UID}/crio-{ID}"), Some("cri-o")),
+            (format!("/kubepods-besteffort-pod{slice}.slice:cri-containerd:{ID}"), Some("containerd")),
+            (
+                format!("/system.slice/containerd.service/kubepods-pod{slice}.slice:cri-containerd:{ID}"),
+                Some("containerd"),
+            ),
         ] {
             assert_eq!(named(&path), Some((ID.to_owned(), runtime, Some(UID.to_owned()))), "{path}");
         }
-        let flat = format!("/kubepods-besteffort-pod{slice}.slice:cri-containerd:{ID}");
-        assert_eq!(named(&flat).map(|it| (it.0, it.1)), Some((ID.to_owned(), Some("containerd"))));
+        let other = format!("/system.slice/notkubepods-pod{slice}.slice/cri-containerd-{ID}.scope");
+        assert_eq!(parse(&other).expect("a container").pod_uid, None);
     }
 
     #[test]
@@ -192,6 +218,7 @@ mod tests {
             assert_eq!(parse(path), None, "{path}");
         }
         assert_eq!(parse(&format!("/kubepods.slice/crio-conmon-{ID}.scope")), None);
+        assert_eq!(parse(&format!("/kubepods/burstable/pod{UID}/crio-conmon-{ID}")), None);
     }
 
     proptest! {

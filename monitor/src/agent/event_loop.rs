@@ -20,7 +20,7 @@ use crate::{
     container::cgroup::CgroupContainer,
     event::{AgentEvent, Enrichment},
     metrics::Figures,
-    pipeline::{Input, Pipeline},
+    pipeline::{Input, Lookup, Pipeline},
     probe::{CounterReader, Probe, Ring},
     sink::delivery::Publisher,
 };
@@ -184,7 +184,7 @@ impl EventLoop {
             let id = Arc::clone(&request.id);
             if self.lookups.try_send(request).is_err() {
                 // So many are asked for already: it goes out without, and says so.
-                self.pipeline.input(Input::Container { id, found: None }, since_boot_ns());
+                self.pipeline.input(Input::Container { id, answer: Lookup::Failed }, since_boot_ns());
             }
         }
     }

@@ -10,24 +10,24 @@ use super::{
 };
 use crate::{
     container::{Runtime, RuntimeError, cgroup::CgroupContainer},
-    pipeline::Input,
+    pipeline::{Input, Lookup},
 };
 
 /// Answers requests until there are no more. What goes wrong is logged once, until it goes right again.
 pub(super) async fn serve(mut runtime: Runtime, mut requests: mpsc::Receiver<Arc<CgroupContainer>>, inbox: Inbox) {
     let mut failing = false;
     while let Some(request) = requests.recv().await {
-        let found = match runtime.lookup(&request).await {
+        let answer = match runtime.lookup(&request).await {
             Ok(found) => {
                 failing = false;
-                found
+                found.map_or(Lookup::Unknown, Lookup::Found)
             }
             Err(error) => {
                 log(&error, std::mem::replace(&mut failing, true));
-                None
+                Lookup::Failed
             }
         };
-        tell(&inbox, Message::Input(Input::Container { id: Arc::clone(&request.id), found })).await;
+        tell(&inbox, Message::Input(Input::Container { id: Arc::clone(&request.id), answer })).await;
     }
 }
 

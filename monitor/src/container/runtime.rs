@@ -64,11 +64,11 @@ pub enum RuntimeError {
     },
 }
 
-/// The node's container runtime.
+/// The node's container runtimes: most nodes have one, some have Docker's containerd beside their own.
 pub struct Runtime {
     root: PathBuf,
     endpoint: Option<PathBuf>,
-    connected: Option<Connected>,
+    connected: Vec<Connected>,
 }
 
 struct Connected {
@@ -81,47 +81,59 @@ struct Connected {
 impl Runtime {
     /// Connects to nothing yet. `endpoint` is a socket's path on the node; the usual places are looked at without one.
     pub fn new(root: PathBuf, endpoint: Option<PathBuf>) -> Self {
-        Self { root, endpoint, connected: None }
+        Self { root, endpoint, connected: Vec::new() }
     }
 
-    /// What the runtime knows of a container; `None` if it knows none with this id. To be called within a runtime (tokio's).
+    /// What the first runtime that knows a container says of it; `None` if none knows one with this id. An error where none
+    /// does and not all could be asked. To be called within a runtime (tokio's).
     pub async fn lookup(&mut self, wanted: &CgroupContainer) -> Result<Option<Container>, RuntimeError> {
-        let mut connected = match self.connected.take() {
-            Some(connected) => connected,
-            None => connect(&self.root, self.endpoint.as_deref())?,
-        };
-        match connected.lookup(wanted).await {
-            Ok(found) => {
-                self.connected = Some(connected);
-                Ok(found)
+        self.connect();
+        if self.connected.is_empty() {
+            return Err(RuntimeError::Absent { root: self.root.clone() });
+        }
+        let mut failed = None;
+        // Only a connection that works is kept: a runtime may come back in another place.
+        for mut connected in std::mem::take(&mut self.connected) {
+            match connected.lookup(wanted).await {
+                Ok(Some(found)) => {
+                    self.connected.push(connected);
+                    return Ok(Some(found));
+                }
+                Ok(None) => self.connected.push(connected),
+                Err(status) => failed = Some(RuntimeError::Call { socket: connected.socket, status: Box::new(status) }),
             }
-            // Not kept: the runtime may come back in another place.
-            Err(status) => Err(RuntimeError::Call { socket: connected.socket, status: Box::new(status) }),
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// Makes a connection for each socket that is there and has none.
+    fn connect(&mut self) {
+        let below_root = |path: &Path| self.root.join(path.strip_prefix("/").unwrap_or(path));
+        let sockets: Vec<PathBuf> = match &self.endpoint {
+            Some(endpoint) => vec![below_root(endpoint)],
+            None => SOCKETS.iter().map(|socket| self.root.join(socket)).filter(|socket| socket.exists()).collect(),
+        };
+        for socket in sockets {
+            if !self.connected.iter().any(|known| known.socket == socket) {
+                self.connected.push(Connected::new(socket));
+            }
         }
     }
 }
 
-fn connect(root: &Path, endpoint: Option<&Path>) -> Result<Connected, RuntimeError> {
-    let below_root = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
-    let socket = match endpoint {
-        Some(endpoint) => Some(below_root(endpoint)),
-        None => SOCKETS.iter().map(|socket| root.join(socket)).find(|socket| socket.exists()),
-    };
-    let socket = socket.ok_or_else(|| RuntimeError::Absent { root: root.to_owned() })?;
-    let path = socket.clone();
-    // The name is never looked up: the connector knows where to go.
-    let channel = Endpoint::from_static("http://runtime")
-        .timeout(TIMEOUT)
-        .connect_timeout(TIMEOUT)
-        .connect_with_connector_lazy(tower::service_fn(move |_| {
+impl Connected {
+    fn new(socket: PathBuf) -> Self {
+        let path = socket.clone();
+        let connector = tower::service_fn(move |_| {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
-        }));
-    let grpc = Grpc::new(channel).max_decoding_message_size(ANSWER_MAX);
-    Ok(Connected { socket, grpc, is_containerd: true })
-}
+        });
+        // The name is never looked up: the connector knows where to go.
+        let endpoint = Endpoint::from_static("http://runtime").timeout(TIMEOUT).connect_timeout(TIMEOUT);
+        let grpc = Grpc::new(endpoint.connect_with_connector_lazy(connector)).max_decoding_message_size(ANSWER_MAX);
+        Self { socket, grpc, is_containerd: true }
+    }
 
-impl Connected {
     async fn lookup(&mut self, wanted: &CgroupContainer) -> Result<Option<Container>, Status> {
         let own = wanted.namespace.map(|namespace| [namespace]);
         for namespace in own.as_ref().map_or(&NAMESPACES[..], |own| &own[..]) {

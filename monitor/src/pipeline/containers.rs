@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use postern_ebpf::abi::ProcessKey;
 use rustc_hash::FxHashMap;
 
+use super::Lookup;
 use crate::{
     container::cgroup::{self, CgroupContainer},
     event::{Container, Enrichment, Event},
@@ -13,6 +14,8 @@ use crate::{
 
 /// How long an event waits for what is still unknown of its container, in nanoseconds.
 const WAIT_NS: u64 = 1_000_000_000;
+/// How long after a failure the runtime is asked again for a container that is still active, in nanoseconds.
+const ASK_AGAIN_NS: u64 = 10_000_000_000;
 /// How many events wait; past that the one that came first goes out as it is.
 const WAITING_MAX: usize = 4_096;
 /// How many cgroups and containers are remembered.
@@ -47,8 +50,10 @@ enum Answer {
     Pending,
     /// Answered.
     Found(Arc<Container>),
-    /// The runtime does not know it, or did not answer in time.
-    Missing,
+    /// The runtime does not know it.
+    Unknown,
+    /// The runtime could not be asked, the last time at this point.
+    Failed { at_ns: u64 },
 }
 
 struct Waiting {
@@ -129,10 +134,14 @@ impl Containers {
         self.pods.counts().living
     }
 
-    /// What the runtime said of a container; `None` if it does not know it or could not be asked.
-    pub(super) fn answered(&mut self, id: &str, found: Option<Container>) {
+    /// What the runtime said of a container.
+    pub(super) fn answered(&mut self, id: &str, answer: Lookup, now_ns: u64) {
         if let Some(state) = self.known.get_mut(id) {
-            state.answer = found.map_or(Answer::Missing, |container| Answer::Found(Arc::new(container)));
+            state.answer = match answer {
+                Lookup::Found(container) => Answer::Found(Arc::new(container)),
+                Lookup::Unknown => Answer::Unknown,
+                Lookup::Failed => Answer::Failed { at_ns: now_ns },
+            };
             state.settled = None;
         }
     }
@@ -195,14 +204,16 @@ impl Containers {
             pod_uid: reference.pod_uid.clone(),
             ..Container::default()
         });
+        let mut found_runtime = None;
         if let Answer::Found(found) = &state.answer {
-            container.runtime = container.runtime.or_else(|| found.runtime.clone());
+            found_runtime.clone_from(&found.runtime);
             container.name = container.name.or_else(|| found.name.clone());
             container.image = container.image.or_else(|| found.image.clone());
             container.pod = container.pod.or_else(|| found.pod.clone());
             container.pod_uid = container.pod_uid.or_else(|| found.pod_uid.clone());
         }
-        container.runtime = container.runtime.or_else(|| reference.runtime.map(Into::into));
+        // The cgroup's path tells Docker's containers from containerd's own.
+        container.runtime = reference.runtime.map(Into::into).or(container.runtime).or(found_runtime);
         // The runtime's labels name a pod; its own labels and its owner only the API server knows.
         let pod_is_whole = container.pod_uid.is_none() || (container.pod.is_some() && by_api);
         let enrichment = match (container.image.is_some(), pod_is_whole) {
@@ -230,13 +241,21 @@ impl Containers {
             }
             self.requests.push(Arc::clone(container));
         }
-        self.known.entry(container.id.clone()).or_insert_with(|| State {
+        let state = self.known.entry(container.id.clone()).or_insert_with(|| State {
             reference: Arc::clone(container),
             answer: Answer::Pending,
             settled: None,
             init: None,
             privileged: false,
             since_ns: now_ns,
-        })
+        });
+        if let Answer::Failed { at_ns } = state.answer
+            && now_ns.saturating_sub(at_ns) >= ASK_AGAIN_NS
+        {
+            state.answer = Answer::Pending;
+            state.settled = None;
+            self.requests.push(Arc::clone(container));
+        }
+        state
     }
 }

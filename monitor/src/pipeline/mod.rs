@@ -48,8 +48,8 @@ pub enum Input {
     Container {
         /// Its id.
         id: Arc<str>,
-        /// What it said; `None` if it does not know it or could not be asked.
-        found: Option<Container>,
+        /// What it said.
+        answer: Lookup,
     },
     /// The kernel side's counters.
     Counters(Vec<(HookId, HookCounters)>),
@@ -66,6 +66,17 @@ pub struct Sizes {
     pub sessions: usize,
     /// Pods of this node.
     pub pods: usize,
+}
+
+/// What became of asking the runtime for a container.
+#[derive(Debug)]
+pub enum Lookup {
+    /// It knows it.
+    Found(Container),
+    /// It knows none with that id.
+    Unknown,
+    /// It could not be asked: it will be again.
+    Failed,
 }
 
 /// The whole state behind the stream.
@@ -172,8 +183,8 @@ impl Pipeline {
                 }
                 self.release(now_ns);
             }
-            Input::Container { id, found } => {
-                self.containers.answered(&id, found);
+            Input::Container { id, answer } => {
+                self.containers.answered(&id, answer, now_ns);
                 self.release(now_ns);
             }
             Input::Counters(counters) => {

@@ -148,7 +148,7 @@ fn a_containers_start_is_told_from_what_enters_it() {
     let wanted = pipeline.take_requests();
     assert_eq!(wanted.iter().map(|it| &*it.id).collect::<Vec<_>>(), [ID], "asked once");
     let found = Container { id: ID.into(), image: Some(crate::pod::parse_image("busybox:1")), ..Container::default() };
-    pipeline.input(Input::Container { id: ID.into(), found: Some(found) }, 6_000_000);
+    pipeline.input(Input::Container { id: ID.into(), answer: Lookup::Found(found) }, 6_000_000);
     let events: Vec<Event> = pipeline.take_events().collect();
     assert_eq!(names(&events), ["exec", "container-started", "alert", "exec", "exec", "container-entered", "alert"]);
     assert!(events.iter().all(|event| event.enrichment == Enrichment::Complete && event.container.is_some()));
@@ -165,6 +165,20 @@ fn an_answer_that_does_not_come_is_not_waited_for_for_ever() {
     let events: Vec<Event> = pipeline.take_events().collect();
     assert!(events.len() >= 2 && events.iter().all(|event| event.enrichment == Enrichment::None), "{events:?}");
     assert_eq!(events[0].container.as_ref().and_then(|it| it.pod_uid.as_deref()), Some(UID));
+}
+
+#[test]
+fn a_runtime_that_could_not_be_asked_is_asked_again() {
+    let cgroup = format!("/docker/{ID}");
+    let mut pipeline = pipeline();
+    replay(&mut pipeline, &[exec(0, 60, 0, "/bin/sleep", in_container(1), &cgroup)]);
+    assert_eq!(pipeline.take_requests().len(), 1);
+    pipeline.input(Input::Container { id: ID.into(), answer: Lookup::Failed }, 1_000_000);
+    assert!(pipeline.take_events().count() > 0, "nothing to wait for now");
+    replay(&mut pipeline, &[exec(2, 61, 60, "/bin/date", in_container(7), &cgroup)]);
+    assert_eq!(pipeline.take_requests().len(), 0, "not at once");
+    replay(&mut pipeline, &[exec(20_000, 62, 60, "/bin/date", in_container(8), &cgroup)]);
+    assert_eq!(pipeline.take_requests().len(), 1);
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn options(container: &Value, pod: &Value, configuration: &Path) -> Vec<String> 
 }
 
 fn image() {
-    let mut containerd = Containerd::start();
+    let containerd = Containerd::start();
     containerd.import("default", &archive().expect("checked"));
     let images = containerd.ctr(&["image", "list", "--quiet"]).succeeded().stdout;
     let image = images.lines().find(|line| line.contains("postern")).expect("the imported image").to_owned();

@@ -53,7 +53,7 @@ fn is(event: &Value, wanted: &str, container: &str) -> bool {
 }
 
 fn start() {
-    let mut containerd = Containerd::start();
+    let containerd = Containerd::start();
     let mut agent = agent_beside(&containerd);
     containerd.run("plain", &["--seccomp"]);
     let event = agent.wait_for("the start", |event| is(event, "container-started", "plain"));
@@ -74,7 +74,7 @@ fn start() {
 }
 
 fn exec() {
-    let mut containerd = Containerd::start();
+    let containerd = Containerd::start();
     let mut agent = agent_beside(&containerd);
     containerd.run_image(
         crate::harness::containerd::IMAGE,
@@ -99,7 +99,7 @@ fn exec() {
 }
 
 fn privileged() {
-    let mut containerd = Containerd::start();
+    let containerd = Containerd::start();
     let mut agent = agent_beside(&containerd);
     containerd.run("mighty", &["--privileged"]);
     containerd.run("modest", &[]);
@@ -141,7 +141,7 @@ fn brief() {
 }
 
 fn before() {
-    let mut containerd = Containerd::start();
+    let containerd = Containerd::start();
     containerd.run("older", &["--privileged"]);
     let mut agent = agent_beside(&containerd);
     containerd.exec("older", &["/bin/echo", "into-the-older"]).succeeded();

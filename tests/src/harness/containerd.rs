@@ -26,7 +26,6 @@ const APPLETS: [&str; 8] = ["sh", "sleep", "true", "echo", "cat", "id", "ls", "t
 pub struct Containerd {
     child: Child,
     folder: TempDir,
-    containers: Vec<String>,
 }
 
 impl Containerd {
@@ -60,7 +59,7 @@ impl Containerd {
             .stderr(log)
             .spawn()
             .expect("containerd starts");
-        let containerd = Self { child, folder, containers: Vec::new() };
+        let containerd = Self { child, folder };
         program::until("containerd to answer", DEADLINE, || {
             containerd
                 .socket()
@@ -98,13 +97,12 @@ impl Containerd {
     }
 
     /// Starts a container that sleeps, with more options of `ctr run`.
-    pub fn run(&mut self, name: &str, options: &[&str]) {
+    pub fn run(&self, name: &str, options: &[&str]) {
         self.run_image(IMAGE, name, options, &["/bin/sleep", "1000"]);
     }
 
     /// Starts a container in the background.
-    pub fn run_image(&mut self, image: &str, name: &str, options: &[&str], command: &[&str]) {
-        self.containers.push(name.to_owned());
+    pub fn run_image(&self, image: &str, name: &str, options: &[&str], command: &[&str]) {
         let arguments = [&["run", "--detach"], options, &[image, name], command].concat();
         self.ctr(&arguments).succeeded();
     }
@@ -115,23 +113,20 @@ impl Containerd {
         self.ctr(&[&["task", "exec", "--exec-id", &id, name], command].concat())
     }
 
-    /// Ends a container and forgets it.
-    pub fn remove(&mut self, name: &str) {
-        self.containers.retain(|known| known != name);
-        self.end(name);
-    }
-
-    fn end(&self, name: &str) {
+    fn end(&self, namespace: &str, id: &str) {
         // Ended already, perhaps.
-        self.ctr(&["task", "delete", "--force", name]);
-        self.ctr(&["container", "delete", name]);
+        self.ctr(&["--namespace", namespace, "task", "delete", "--force", id]);
+        self.ctr(&["--namespace", namespace, "container", "delete", id]);
     }
 }
 
 impl Drop for Containerd {
     fn drop(&mut self) {
-        for name in std::mem::take(&mut self.containers) {
-            self.end(&name);
+        for namespace in ["default", "k8s.io"] {
+            let listed = self.ctr(&["--namespace", namespace, "container", "list", "--quiet"]).stdout;
+            for id in listed.lines() {
+                self.end(namespace, id);
+            }
         }
         // Shims leave by themselves when their last container is gone.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);

@@ -1,7 +1,7 @@
 //! Asks containerd for pods as kubelet does, by CRI (kubernetes/cri-api, pkg/apis/runtime/v1/api.proto): with the cgroup
 //! parent and the labels that kubelet gives them.
 
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::{collections::HashMap, fs, path::Path, time::Duration};
 
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
@@ -28,6 +28,7 @@ pub struct RunningPod {
     pub sandbox: String,
     /// The container's id.
     pub container: String,
+    cgroup: String,
 }
 
 /// What a pod is to be.
@@ -71,6 +72,7 @@ impl Kubelet {
             ("io.kubernetes.pod.uid".to_owned(), options.uid.to_owned()),
         ]);
         let namespaces = NamespaceOption { network: NODE };
+        let cgroup = format!("/kubepods/besteffort/pod{}", options.uid);
         let sandbox_config = PodSandboxConfig {
             metadata: Some(PodMetadata {
                 name: options.name.to_owned(),
@@ -79,7 +81,7 @@ impl Kubelet {
             }),
             labels: labels.clone(),
             linux: Some(LinuxSandbox {
-                cgroup_parent: format!("/kubepods/besteffort/pod{}", options.uid),
+                cgroup_parent: cgroup.clone(),
                 security: Some(SandboxSecurity {
                     namespaces: Some(namespaces.clone()),
                     privileged: options.privileged,
@@ -109,7 +111,7 @@ impl Kubelet {
             },
         );
         let _: Empty = self.call("StartContainer", ContainerRequest { id: container.id.clone() });
-        RunningPod { sandbox: sandbox.id, container: container.id }
+        RunningPod { sandbox: sandbox.id, container: container.id, cgroup: cgroup.trim_start_matches('/').to_owned() }
     }
 
     /// Runs a command in a container to its end, as an exec probe does; returns what it wrote.
@@ -127,6 +129,10 @@ impl Kubelet {
     pub fn remove(&mut self, pod: &RunningPod) {
         let _: Empty = self.call("StopPodSandbox", ContainerRequest { id: pod.sandbox.clone() });
         let _: Empty = self.call("RemovePodSandbox", ContainerRequest { id: pod.sandbox.clone() });
+        // The pod's own cgroup is kubelet's to remove, in every hierarchy.
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(Result::ok) {
+            let _ = fs::remove_dir(hierarchy.path().join(&pod.cgroup));
+        }
     }
 
     fn call<Q: Message + 'static, A: Message + Default + 'static>(&mut self, method: &str, request: Q) -> A {

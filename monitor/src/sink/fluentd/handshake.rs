@@ -50,6 +50,10 @@ impl<'a> Greeting<'a> {
         if !pong.accepted {
             return Err(format!("it refused the handshake: {:?}", pong.reason));
         }
+        // With our own name in it, the proof in PING is also that of PONG: whoever sends it back needs no key.
+        if pong.hostname == self.hostname {
+            return Err("it goes by our own host name, so its proof proves nothing: give it another".to_owned());
+        }
         if pong.digest != self.prove(&pong.hostname) {
             return Err("it does not have the shared key".to_owned());
         }
@@ -74,4 +78,45 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> FluentdSettings {
+        FluentdSettings {
+            host: "127.0.0.1".into(),
+            port: 24224,
+            tls: None,
+            tag: "postern".into(),
+            shared_key: Some(Secret::new("a key")),
+            user: None,
+            ack_timeout: std::time::Duration::from_secs(1),
+        }
+    }
+
+    fn pong(hostname: &str, digest: String) -> Pong {
+        Pong { accepted: true, reason: String::new(), hostname: hostname.to_owned(), digest }
+    }
+
+    #[test]
+    fn a_server_that_has_the_key_is_believed() {
+        let (settings, helo) = (settings(), Helo { nonce: b"nonce".to_vec(), auth: Vec::new() });
+        let greeting = Greeting::new(&settings, &helo, [7; 16]);
+        let proof = digest(&[greeting.salt.as_bytes(), b"the-server", b"nonce", b"a key"]);
+        assert_eq!(greeting.check(&pong("the-server", proof)), Ok(()));
+        let other = digest(&[greeting.salt.as_bytes(), b"the-server", b"nonce", b"another key"]);
+        assert!(greeting.check(&pong("the-server", other)).is_err());
+    }
+
+    #[test]
+    fn our_own_proof_sent_back_proves_nothing() {
+        let (settings, helo) = (settings(), Helo { nonce: b"nonce".to_vec(), auth: Vec::new() });
+        let greeting = Greeting::new(&settings, &helo, [7; 16]);
+        // All that a server without the key has to do is to repeat what PING says.
+        let ping: (String, String, String, String, String, String) =
+            rmp_serde::from_slice(&greeting.ping()).expect("a PING");
+        assert!(greeting.check(&pong(&ping.1, ping.3)).is_err());
+    }
 }

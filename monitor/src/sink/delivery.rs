@@ -225,26 +225,40 @@ async fn work(mut sink: Sink, shared: Arc<Shared>, drain: CancellationToken) -> 
             }
             continue;
         }
-        deliver(&mut sink, &shared, &batch).await;
+        deliver(&mut sink, &shared, &batch, &drain, pauses()).await;
         shared.acknowledge(batch.len());
     }
 }
 
+/// The pauses after failures: longer and longer, and not the same for all agents.
+fn pauses() -> ExponentialBuilder {
+    ExponentialBuilder::new().with_min_delay(RETRY_MIN).with_max_delay(RETRY_MAX).with_jitter().without_max_times()
+}
+
 /// Delivers one batch, however often that takes.
-async fn deliver(sink: &mut Sink, shared: &Shared, batch: &[Line]) {
-    let mut waits = ExponentialBuilder::new()
-        .with_min_delay(RETRY_MIN)
-        .with_max_delay(RETRY_MAX)
-        .with_jitter()
-        .without_max_times()
-        .build();
+async fn deliver(
+    sink: &mut Sink,
+    shared: &Shared,
+    batch: &[Line],
+    drain: &CancellationToken,
+    pauses: ExponentialBuilder,
+) {
+    let mut waits = pauses.build();
     let mut failed = false;
+    let mut draining = drain.is_cancelled();
     while let Err(error) = sink.deliver(batch).await {
         shared.set_up(false);
         if !std::mem::replace(&mut failed, true) {
             tracing::warn!(sink = &*shared.name, %error, "a sink takes no events; trying again");
         }
-        tokio::time::sleep(waits.next().unwrap_or(RETRY_MAX)).await;
+        tokio::select! {
+            () = tokio::time::sleep(waits.next().unwrap_or(RETRY_MAX)) => {}
+            // The agent's deadline may be nearer than the end of a long pause: there is one more try, and short pauses again.
+            () = drain.cancelled(), if !draining => {
+                draining = true;
+                waits = pauses.build();
+            }
+        }
     }
     shared.set_up(true);
     if failed {
@@ -259,5 +273,83 @@ fn form(target: &Target) -> Form {
         Target::Stdout { format: Format::Pretty } => Form::Pretty { colour: colour() },
         Target::Stdout { format: Format::Auto } if is_terminal() => Form::Pretty { colour: colour() },
         _ => Form::Json,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::Timestamp,
+        sink::blocking::{Blocking, WriteLines},
+    };
+
+    /// How long a test waits for what should happen at once.
+    const SOON: Duration = Duration::from_secs(10);
+
+    struct Panics;
+
+    impl WriteLines for Panics {
+        fn write(&mut self, _: &[u8], _: &mut usize) -> Result<(), SinkError> {
+            panic!("as told");
+        }
+    }
+
+    /// Fails halfway the first time.
+    struct FailsOnce {
+        written: Arc<Mutex<Vec<u8>>>,
+        failed: Arc<Notify>,
+    }
+
+    impl WriteLines for FailsOnce {
+        fn write(&mut self, lines: &[u8], done: &mut usize) -> Result<(), SinkError> {
+            let first = *done == 0;
+            let end = if first { 1 } else { lines.len() };
+            self.written.lock().expect("no panic holds it").extend_from_slice(&lines[*done..end]);
+            *done = end;
+            if first {
+                self.failed.notify_one();
+                let source = std::io::ErrorKind::StorageFull.into();
+                return Err(SinkError::System { place: "a sink".into(), source });
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn draining_does_not_sit_out_a_long_pause_and_a_batch_goes_on_where_it_stopped() {
+        let (written, failed) = (Arc::default(), Arc::new(Notify::new()));
+        let writer = FailsOnce { written: Arc::clone(&written), failed: Arc::clone(&failed) };
+        let (mut sink, shared, drain) = (Sink::Blocking(Blocking::new(writer)), shared(), CancellationToken::new());
+        let batch = shared.take();
+        let hours = pauses().with_min_delay(Duration::from_hours(1)).with_max_delay(Duration::from_hours(2));
+        let delivered = deliver(&mut sink, &shared, &batch, &drain, hours);
+        let told = async {
+            failed.notified().await;
+            drain.cancel();
+        };
+        timeout(SOON, async { tokio::join!(delivered, told) }).await.expect("in time");
+        assert_eq!(*written.lock().expect("no panic holds it"), b"{}\n");
+    }
+
+    fn shared() -> Arc<Shared> {
+        let shared = Shared {
+            name: "a sink".into(),
+            queue: Mutex::new(Queue::new(1 << 20)),
+            filled: Notify::new(),
+            dropped: AtomicU64::new(0),
+            figures: Arc::new(Figures::new([], ["a sink"])),
+            index: 0,
+        };
+        shared.put(Line { sequence: 0, kind: Kind::Event, time: Timestamp::UNIX_EPOCH, text: "{}".into() });
+        Arc::new(shared)
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_panics_is_noticed() {
+        let sink = Sink::Blocking(Blocking::new(Panics));
+        let worker = tokio::spawn(work(sink, shared(), CancellationToken::new()));
+        let ended = timeout(SOON, worker).await.expect("it ends instead of trying for ever");
+        assert!(ended.is_err_and(|error| error.is_panic()));
     }
 }

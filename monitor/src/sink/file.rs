@@ -30,33 +30,43 @@ impl RotatedFile {
         Self { path, max_bytes, keep, open: None }
     }
 
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.open.as_ref().is_some_and(|open| !self.is_still_there(open)) {
-            self.open = None;
+    fn append(&mut self, lines: &[u8], done: &mut usize) -> io::Result<()> {
+        self.look();
+        while *done < lines.len() {
+            let open = match &mut self.open {
+                Some(open) => open,
+                closed => closed.insert(Open::new(&self.path)?),
+            };
+            let rest = &lines[*done..];
+            let room = self.max_bytes.saturating_sub(open.length);
+            let part = match whole_lines(rest, room) {
+                // A line that is larger than a file has one to itself.
+                0 if open.length == 0 => first_line(rest),
+                0 => {
+                    self.open = None;
+                    self.rotate()?;
+                    continue;
+                }
+                part => part,
+            };
+            if let Err(error) = open.append(&rest[..part]) {
+                // Whatever is wrong, the next attempt begins anew.
+                self.open = None;
+                return Err(error);
+            }
+            *done += part;
         }
-        if self.open.is_none() {
-            self.open = Some(Open::new(&self.path)?);
-        }
-        let is_full = |open: &Open| open.length > 0 && open.length + lines.len() as u64 > self.max_bytes;
-        if self.open.as_ref().is_some_and(is_full) {
-            self.open = None;
-            self.rotate()?;
-            self.open = Some(Open::new(&self.path)?);
-        }
-        let Some(open) = &mut self.open else { return Err(io::ErrorKind::NotFound.into()) };
-        let result = open.append(lines);
-        if result.is_err() {
-            // Whatever is wrong, the next attempt begins anew.
-            self.open = None;
-        }
-        result
+        Ok(())
     }
 
-    /// Whether the path still leads to the open file.
-    fn is_still_there(&self, open: &Open) -> bool {
-        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-        let named = fs::symlink_metadata(&self.path).map(identity).ok();
-        named.is_some() && named == open.file.metadata().map(identity).ok()
+    /// Lets the open file go if the path leads to it no more, and sees how long it is: somebody may have emptied it.
+    fn look(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        let identity = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
+        match (fs::symlink_metadata(&self.path), open.file.metadata()) {
+            (Ok(named), Ok(own)) if identity(&named) == identity(&own) => open.length = own.len(),
+            _ => self.open = None,
+        }
     }
 
     fn rotate(&self) -> io::Result<()> {
@@ -79,8 +89,8 @@ impl RotatedFile {
 }
 
 impl WriteLines for RotatedFile {
-    fn write(&mut self, lines: &[u8]) -> Result<(), SinkError> {
-        self.append(lines).map_err(|source| SinkError::System { place: self.path.display().to_string(), source })
+    fn write(&mut self, lines: &[u8], done: &mut usize) -> Result<(), SinkError> {
+        self.append(lines, done).map_err(|source| SinkError::System { place: self.path.display().to_string(), source })
     }
 }
 
@@ -119,6 +129,19 @@ impl Open {
     }
 }
 
+/// How many bytes of whole lines there are within `room`.
+fn whole_lines(lines: &[u8], room: u64) -> usize {
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    if lines.len() <= room {
+        return lines.len();
+    }
+    lines[..room].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1)
+}
+
+fn first_line(lines: &[u8]) -> usize {
+    lines.iter().position(|&byte| byte == b'\n').map_or(lines.len(), |end| end + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,7 +151,7 @@ mod tests {
         let path = folder.path().join("events.json");
         let mut file = RotatedFile::new(path.clone(), max_bytes, keep);
         for batch in batches {
-            file.append(batch.as_bytes()).expect("written");
+            file.append(batch.as_bytes(), &mut 0).expect("written");
         }
         (folder, path)
     }
@@ -148,9 +171,18 @@ mod tests {
     }
 
     #[test]
+    fn one_batch_that_is_larger_than_a_file_goes_to_several() {
+        let (_folder, path) = written(8, 3, &["one\ntwo\nthree\nfour\n", "a line larger than a file\nfive\n"]);
+        assert_eq!(read(&path, "").as_deref(), Some("five\n"));
+        assert_eq!(read(&path, ".1").as_deref(), Some("a line larger than a file\n"));
+        assert_eq!(read(&path, ".2").as_deref(), Some("four\n"));
+        assert_eq!(read(&path, ".3").as_deref(), Some("three\n"));
+    }
+
+    #[test]
     fn half_a_line_of_an_earlier_run_is_ended() {
         let (_folder, path) = written(1_000, 1, &["one\n", "tw"]);
-        RotatedFile::new(path.clone(), 1_000, 1).append(b"three\n").expect("written");
+        RotatedFile::new(path.clone(), 1_000, 1).append(b"three\n", &mut 0).expect("written");
         assert_eq!(read(&path, "").as_deref(), Some("one\ntw\nthree\n"));
     }
 
@@ -158,16 +190,27 @@ mod tests {
     fn a_file_that_was_moved_away_is_made_anew() {
         let (_folder, path) = written(1_000, 1, &[]);
         let mut file = RotatedFile::new(path.clone(), 1_000, 1);
-        file.append(b"one\n").expect("written");
+        file.append(b"one\n", &mut 0).expect("written");
         fs::rename(&path, path.with_extension("moved")).expect("moved");
-        file.append(b"two\n").expect("written");
+        file.append(b"two\n", &mut 0).expect("written");
         assert_eq!(read(&path, "").as_deref(), Some("two\n"));
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_is_gone_on_with() {
+        let (_folder, path) = written(1_000, 1, &[]);
+        let mut file = RotatedFile::new(path.clone(), 12, 1);
+        file.append(b"one\ntwo\n", &mut 0).expect("written");
+        fs::write(&path, "").expect("emptied");
+        file.append(b"three\n", &mut 0).expect("written");
+        assert_eq!(read(&path, "").as_deref(), Some("three\n"));
+        assert_eq!(read(&path, ".1"), None);
     }
 
     #[test]
     fn a_link_is_not_followed() {
         let (folder, path) = written(1_000, 1, &[]);
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), &path).expect("a link");
-        assert!(RotatedFile::new(path, 1_000, 1).append(b"one\n").is_err());
+        assert!(RotatedFile::new(path, 1_000, 1).append(b"one\n", &mut 0).is_err());
     }
 }

@@ -55,7 +55,9 @@ pub(crate) fn run(selection: &Selection) -> ExitCode {
         lint(&mut tally);
     }
     if wanted(Part::Unit) {
-        part(&mut tally, "unit tests", |tally| tests(tally, cargo(["test", "--workspace"]).into_command()));
+        part(&mut tally, "unit tests", |tally| {
+            tests(tally, cargo(["test", "--workspace", "--no-fail-fast"]).into_command())
+        });
     }
     if wanted(Part::Behaviour) {
         part(&mut tally, "behaviour tests", |tally| behaviours(tally, &selection.names));

@@ -140,10 +140,15 @@ impl EventLoop {
 
     fn tick(&mut self) {
         self.count();
+        self.tell_losses();
+        self.pipeline.tick(since_boot_ns());
+    }
+
+    /// What the sinks' queues had no room for.
+    fn tell_losses(&mut self) {
         for loss in self.publisher.take_losses() {
             self.pipeline.input(Input::Agent(AgentEvent::Lost(loss)), since_boot_ns());
         }
-        self.pipeline.tick(since_boot_ns());
     }
 
     fn count(&mut self) {
@@ -194,7 +199,9 @@ impl EventLoop {
         drop(self.probe.take());
         self.drain();
         self.pipeline.finish();
+        self.publish();
         self.count();
+        self.tell_losses();
         let counters = self.pipeline.counters();
         let submitted: u64 = counters.iter().map(|it| it.submitted).sum();
         let received: u64 = counters.iter().map(|it| it.received).sum();

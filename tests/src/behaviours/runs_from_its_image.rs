@@ -100,7 +100,8 @@ fn image() {
     fs::write(directory.path().join("postern.yaml"), configuration).expect("a configuration");
     let (container, pod) = manifest();
     let options = options(&container, &pod, directory.path());
-    let mut arguments = vec!["run", "--rm"];
+    let runc_root = containerd.runc_root();
+    let mut arguments = vec!["run", "--rm", "--runc-root", &runc_root];
     arguments.extend(options.iter().map(String::as_str));
     arguments.extend([image.as_str(), "postern-agent"]);
     let mut agent = Agent::of_command(containerd.ctr_command(&arguments), directory);

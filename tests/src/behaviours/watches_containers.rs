@@ -128,7 +128,17 @@ fn brief() {
     let mut agent = agent_beside(&containerd);
     for number in 0..COUNT {
         let name = format!("brief-{number}");
-        containerd.ctr(&["run", "--rm", crate::harness::containerd::IMAGE, &name, "/bin/true"]).succeeded();
+        containerd
+            .ctr(&[
+                "run",
+                "--rm",
+                "--runc-root",
+                &containerd.runc_root(),
+                crate::harness::containerd::IMAGE,
+                &name,
+                "/bin/true",
+            ])
+            .succeeded();
     }
     agent.wait_for("the last", |event| is(event, "end", &format!("brief-{}", COUNT - 1)));
     let stopped = agent.stop();

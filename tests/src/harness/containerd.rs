@@ -103,7 +103,8 @@ impl Containerd {
 
     /// Starts a container in the background.
     pub fn run_image(&self, image: &str, name: &str, options: &[&str], command: &[&str]) {
-        let arguments = [&["run", "--detach"], options, &[image, name], command].concat();
+        let runc_root = self.runc_root();
+        let arguments = [&["run", "--detach", "--runc-root", &runc_root], options, &[image, name], command].concat();
         self.ctr(&arguments).succeeded();
     }
 
@@ -111,6 +112,11 @@ impl Containerd {
     pub fn exec(&self, name: &str, command: &[&str]) -> Outcome {
         let id = format!("exec-{}", command.join("").len());
         self.ctr(&[&["task", "exec", "--exec-id", &id, name], command].concat())
+    }
+
+    /// runc's own state: in the temporary folder too, so that names are free whatever an earlier run has left.
+    pub fn runc_root(&self) -> String {
+        self.folder.path().join("runc").display().to_string()
     }
 
     fn end(&self, namespace: &str, id: &str) {

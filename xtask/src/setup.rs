@@ -69,7 +69,7 @@ pub(crate) fn install(for_tests: bool) -> Result<()> {
         step("the musl target, for the image", has_musl(), || {
             rustup(&["target", "add", MUSL], "rustup target add x86_64-unknown-linux-musl")
         })?;
-        step("cargo-deny (about three minutes)", has_cargo_deny(), || {
+        step("cargo-deny (some minutes)", has_cargo_deny(), || {
             cargo(["install", "--locked", "--quiet", &format!("cargo-deny@{CARGO_DENY}")]).run()
         })?;
     }
@@ -129,8 +129,40 @@ fn install_packages(packages: &[&Package]) -> Result<()> {
     let mut arguments = vec!["install", "--yes", "--quiet=2", "--no-install-recommends"];
     arguments.extend(&missing);
     // Nothing that is installed for the tests starts as a service: they start their own.
-    program("apt-get", arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1").quietly()?;
+    let _denied = NoServices::deny()?;
+    program("apt-get", arguments).env("DEBIAN_FRONTEND", "noninteractive").quietly()?;
     Ok(())
+}
+
+/// Keeps package scripts from starting services (policy-rc.d of invoke-rc.d(8)), until it is dropped.
+struct NoServices {
+    /// Whether the machine had no policy of its own.
+    ours: bool,
+}
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+impl NoServices {
+    fn deny() -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        if Path::new(POLICY).exists() {
+            return Ok(Self { ours: false });
+        }
+        let denied = Self { ours: true };
+        // 101: the action is forbidden by policy.
+        std::fs::write(POLICY, "#!/bin/sh\nexit 101\n").context(POLICY)?;
+        std::fs::set_permissions(POLICY, std::fs::Permissions::from_mode(0o755)).context(POLICY)?;
+        Ok(denied)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours && std::fs::remove_file(POLICY).is_err() {
+            say(&format!("setup: {POLICY} could not be removed: it keeps services from being started"));
+        }
+    }
 }
 
 fn has_rust_src() -> bool {

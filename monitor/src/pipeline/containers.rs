@@ -233,11 +233,16 @@ impl Containers {
 
     fn state(&mut self, container: &Arc<CgroupContainer>, now_ns: u64) -> &mut State {
         if !self.known.contains_key(&container.id) {
+            // Ended ones first: a node's own services start before all else, and an exec into a container that was
+            // forgotten would pass for its start, and for one into a container without privileges.
             if self.known.len() >= REMEMBERED_MAX
-                && let Some(oldest) =
-                    self.known.iter().min_by_key(|(_, state)| state.since_ns).map(|(id, _)| Arc::clone(id))
+                && let Some(spare) = self
+                    .known
+                    .iter()
+                    .min_by_key(|(_, state)| (state.init.is_some(), state.since_ns))
+                    .map(|(id, _)| Arc::clone(id))
             {
-                self.known.remove(&oldest);
+                self.known.remove(&spare);
             }
             self.requests.push(Arc::clone(container));
         }

@@ -182,6 +182,41 @@ fn a_runtime_that_could_not_be_asked_is_asked_again() {
 }
 
 #[test]
+fn many_short_containers_do_not_make_a_running_one_forgotten() {
+    let old = format!("/docker/{ID}");
+    let mut pipeline = pipeline();
+    replay(&mut pipeline, &[exec(0, 60, 0, "/bin/proxy", in_container(1), &old)]);
+    let short = 8_200;
+    for number in 1..=short {
+        let cgroup = format!("/docker/{number:064x}");
+        let pid = 1_000 + number;
+        let started = exec(
+            u64::from(2 * number - 1),
+            pid,
+            0,
+            "/bin/true",
+            |body| {
+                in_container(1)(body);
+                body.cgroup_id = u64::from(10_000 + number);
+            },
+            &cgroup,
+        );
+        let ended = ExitBody { process: key(pid), entry: EntryMark::default(), status: 0, reserved: 0 };
+        replay(&mut pipeline, &[started, record(RecordKind::Exit, u64::from(2 * number), ended.as_bytes())]);
+    }
+    pipeline.finish();
+    pipeline.take_events();
+    let with_little = |body: &mut ExecBody| {
+        in_container(9)(body);
+        body.credentials.cap_bounding = 0;
+    };
+    let mut events = replay(&mut pipeline, &[exec(u64::from(2 * short + 1), 500_000, 0, "/bin/sh", with_little, &old)]);
+    pipeline.finish();
+    events.extend(pipeline.take_events());
+    assert_eq!(names(&events), ["exec", "container-entered", "alert"]);
+}
+
+#[test]
 fn bytes_that_are_no_record_are_counted_and_said() {
     let mut pipeline = pipeline();
     assert!(pipeline.record(b"nonsense").is_err());

@@ -158,3 +158,15 @@ fn the_example_with_fluentd_speaks_tls_and_finds_its_files() {
         assert_eq!(patch, names(document(&format!("base/{base}"))));
     }
 }
+
+#[test]
+fn the_overlay_for_older_kernels_adds_one_capability() {
+    let overlay = document("overlays/before-linux-5.11/kustomization.yaml");
+    assert_eq!(overlay["resources"], json!(["../../base"]));
+    assert_eq!(overlay["patches"].as_array().map(Vec::len), Some(1));
+    let patch = overlay["patches"][0]["patch"].as_str().expect("a JSON patch");
+    let operations: Vec<Value> = serde_saphyr::from_str(patch).expect("YAML");
+    let list = "/spec/template/spec/containers/0/securityContext/capabilities/add";
+    assert_eq!(operations, [json!({ "op": "add", "path": format!("{list}/-"), "value": "SYS_RESOURCE" })]);
+    assert!(daemon_set().pointer(list).is_some_and(Value::is_array), "what it adds to is there");
+}

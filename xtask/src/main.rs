@@ -45,6 +45,8 @@ enum Task {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Check who may know whom.
+    Structure,
     /// Write target/postern-image.tar, an OCI image archive.
     Image,
     /// Write deploy/schema and docs/fields.md anew.
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Task::Run { arguments } => run(&arguments),
         Task::Test(selection) => return test::run(&selection),
         Task::Fuzz { seconds } => fuzz::targets().try_for_each(|target| fuzz::run(target, seconds)),
+        Task::Structure => structure::check(&command::root()),
         Task::Image => setup::install(true).and_then(|()| image::write().map(drop)),
         Task::Schema => schema(),
     };

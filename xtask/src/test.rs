@@ -49,29 +49,37 @@ struct Tally {
 /// Runs them; fails if any of them does.
 pub(crate) fn run(selection: &Selection) -> ExitCode {
     let mut tally = Tally::default();
-    let wanted = |part| selection.only.is_none_or(|only| only == part);
     tally.check("setup", || setup::install(true));
-    if wanted(Part::Lint) {
-        lint(&mut tally);
-    }
-    if wanted(Part::Unit) {
-        part(&mut tally, "unit tests", |tally| {
-            tests(tally, cargo(["test", "--workspace", "--no-fail-fast"]).into_command())
-        });
-    }
-    if wanted(Part::Behaviour) {
-        part(&mut tally, "behaviour tests", |tally| behaviours(tally, &selection.names));
-    }
-    if wanted(Part::Fuzz) {
-        for target in fuzz::targets() {
-            tally.check(&format!("fuzzing {target} for {FUZZ_SECONDS} s"), || fuzz::run(target, FUZZ_SECONDS));
-        }
+    if tally.failed == 0 {
+        parts(&mut tally, selection);
+    } else {
+        say("nothing is tested: what the tests need is not there");
     }
     for skip in &tally.skips {
         say(&format!("skipped {skip}"));
     }
     say(&format!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skips.len()));
     if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn parts(tally: &mut Tally, selection: &Selection) {
+    let wanted = |part| selection.only.is_none_or(|only| only == part);
+    if wanted(Part::Lint) {
+        lint(tally);
+    }
+    if wanted(Part::Unit) {
+        // All of them, also behind one that fails: what is not run would be missing from the sum.
+        let unit = cargo(["test", "--workspace", "--no-fail-fast"]);
+        part(tally, "unit tests", |tally| tests(tally, unit.into_command()));
+    }
+    if wanted(Part::Behaviour) {
+        part(tally, "behaviour tests", |tally| behaviours(tally, &selection.names));
+    }
+    if wanted(Part::Fuzz) {
+        for target in fuzz::targets() {
+            tally.check(&format!("fuzzing {target} for {FUZZ_SECONDS} s"), || fuzz::run(target, FUZZ_SECONDS));
+        }
+    }
 }
 
 fn lint(tally: &mut Tally) {
@@ -134,6 +142,8 @@ fn tests(tally: &mut Tally, mut command: std::process::Command) -> Result<()> {
         let line = line?;
         if let Some(skip) = line.strip_prefix("skipped ") {
             tally.skips.push(skip.to_owned());
+        } else if let Some(skip) = ignored(&line) {
+            tally.skips.push(skip);
         } else if let Some(counts) = counts(&line) {
             tally.passed += counts.0;
             tally.failed += counts.1;
@@ -158,6 +168,13 @@ fn counts(line: &str) -> Option<(u64, u64)> {
     Some((passed, failed))
 }
 
+/// A test that libtest passed over, with its reason.
+fn ignored(line: &str) -> Option<String> {
+    let (name, reason) = line.strip_prefix("test ")?.split_once(" ... ignored")?;
+    let reason = reason.strip_prefix(", ").unwrap_or("marked `#[ignore]` without a reason");
+    Some(format!("{name}: {reason}"))
+}
+
 impl Tally {
     fn check(&mut self, name: &str, run: impl FnOnce() -> Result<()>) {
         let started = Instant::now();
@@ -176,7 +193,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::counts;
+    use super::{counts, ignored};
 
     #[test]
     fn closing_lines_are_counted_and_others_are_not() {
@@ -185,5 +202,14 @@ mod tests {
         assert_eq!(counts("20 passed, 3 failed, 0 skipped"), Some((20, 3)));
         assert_eq!(counts("running 3 tests"), None);
         assert_eq!(counts("3 passed the door"), None);
+    }
+
+    #[test]
+    fn an_ignored_test_is_a_skip_with_its_reason() {
+        let reason = ignored("test a::b ... ignored, needs a second machine");
+        assert_eq!(reason.as_deref(), Some("a::b: needs a second machine"));
+        assert!(ignored("test a::b ... ignored").is_some_and(|skip| skip.starts_with("a::b: ")));
+        assert_eq!(ignored("test a::b ... ok"), None);
+        assert_eq!(ignored("the test ... ignored"), None);
     }
 }

@@ -115,6 +115,9 @@ fn install_packages(packages: &[&Package]) -> Result<()> {
     let missing: Vec<&str> =
         packages.iter().filter(|package| !Path::new(package.proof).exists()).map(|package| package.name).collect();
     if missing.is_empty() {
+        if is_left_behind(Path::new(POLICY)) {
+            std::fs::remove_file(POLICY).with_context(|| format!("{POLICY} keeps services from being started"))?;
+        }
         return Ok(());
     }
     let list = missing.join(" ");
@@ -129,38 +132,47 @@ fn install_packages(packages: &[&Package]) -> Result<()> {
     let mut arguments = vec!["install", "--yes", "--quiet=2", "--no-install-recommends"];
     arguments.extend(&missing);
     // Nothing that is installed for the tests starts as a service: they start their own.
-    let _denied = NoServices::deny()?;
+    let _denied = NoServices::deny(Path::new(POLICY))?;
     program("apt-get", arguments).env("DEBIAN_FRONTEND", "noninteractive").quietly()?;
     Ok(())
 }
 
 /// Keeps package scripts from starting services (policy-rc.d of invoke-rc.d(8)), until it is dropped.
 struct NoServices {
-    /// Whether the machine had no policy of its own.
-    ours: bool,
+    /// The policy, unless the machine has one of its own.
+    ours: Option<PathBuf>,
 }
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// 101: the action is forbidden by policy. The comment tells it from a machine's own.
+const DENY: &str = "#!/bin/sh\n# By Postern's `cargo xtask setup`, while it installs packages. If it is still here, remove it.\nexit 101\n";
 
 impl NoServices {
-    fn deny() -> Result<Self> {
+    fn deny(policy: &Path) -> Result<Self> {
         use std::os::unix::fs::PermissionsExt as _;
 
-        if Path::new(POLICY).exists() {
-            return Ok(Self { ours: false });
+        let name = || policy.display().to_string();
+        if policy.exists() && !is_left_behind(policy) {
+            return Ok(Self { ours: None });
         }
-        let denied = Self { ours: true };
-        // 101: the action is forbidden by policy.
-        std::fs::write(POLICY, "#!/bin/sh\nexit 101\n").context(POLICY)?;
-        std::fs::set_permissions(POLICY, std::fs::Permissions::from_mode(0o755)).context(POLICY)?;
+        let denied = Self { ours: Some(policy.to_owned()) };
+        std::fs::write(policy, DENY).with_context(name)?;
+        std::fs::set_permissions(policy, std::fs::Permissions::from_mode(0o755)).with_context(name)?;
         Ok(denied)
     }
 }
 
+/// Whether a set-up that was killed left its policy there: nobody would have removed it.
+fn is_left_behind(policy: &Path) -> bool {
+    std::fs::read_to_string(policy).is_ok_and(|text| text == DENY)
+}
+
 impl Drop for NoServices {
     fn drop(&mut self) {
-        if self.ours && std::fs::remove_file(POLICY).is_err() {
-            say(&format!("setup: {POLICY} could not be removed: it keeps services from being started"));
+        if let Some(policy) = &self.ours
+            && std::fs::remove_file(policy).is_err()
+        {
+            say(&format!("setup: {} could not be removed: it keeps services from being started", policy.display()));
         }
     }
 }
@@ -195,4 +207,36 @@ fn rustup(arguments: &[&str], by_hand: &str) -> Result<()> {
         bail!("there is no rustup here: install by hand what `{by_hand}` would");
     }
     program("rustup", arguments).quietly().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("postern-xtask-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn services_are_denied_only_while_packages_are_installed() {
+        let policy = policy("policy");
+        let denied = NoServices::deny(&policy).expect("written");
+        let status = std::process::Command::new(&policy).status().expect("it runs");
+        assert_eq!(status.code(), Some(101));
+        // A set-up that is killed drops nothing.
+        std::mem::forget(denied);
+        assert!(is_left_behind(&policy));
+        drop(NoServices::deny(&policy).expect("taken over"));
+        assert!(!policy.exists());
+    }
+
+    #[test]
+    fn a_machines_own_policy_stays() {
+        let policy = policy("own-policy");
+        std::fs::write(&policy, "#!/bin/sh\nexit 101\n").expect("written");
+        drop(NoServices::deny(&policy).expect("left alone"));
+        let stays = policy.exists();
+        std::fs::remove_file(&policy).expect("removed");
+        assert!(stays);
+    }
 }

@@ -1,7 +1,11 @@
 //! Typed readers of kernel structures: the only raw reads of kernel memory. A read that fails yields zero, which every
 //! caller takes for "not there".
+//!
+//! There are two ways to read. Where the kernel hands a program typed pointers, and knows the types of what they lead to,
+//! a read is one load instruction ([`Typed`]); everywhere else it is a call ([`Address`]) that costs twenty times as much.
+//! What reads a structure is written once, for both.
 
-use core::{ffi::c_void, mem::MaybeUninit};
+use core::{ffi::c_void, mem::MaybeUninit, ptr::read_volatile};
 
 use aya_ebpf::helpers::{bpf_get_current_task, generated::bpf_probe_read_kernel};
 use postern_ebpf::abi::{ABSENT, Caller, CgroupHierarchy, Credentials, FileIdentity, Namespaces, ProcessKey, Tty};
@@ -17,26 +21,42 @@ macro_rules! offset {
 }
 pub(crate) use offset;
 
+/// Something in the kernel that can be read.
+pub trait Pointer: Copy + PartialEq {
+    /// The address of a field within the structure here.
+    fn at(self, offset: u32) -> Self;
+
+    /// The number here, of at most eight bytes.
+    fn read<T: Copy>(self) -> T;
+
+    /// The pointer here to another structure, followed.
+    fn follow(self) -> Self;
+
+    /// The bare address: to be read by calls from here on.
+    fn address(self) -> Address;
+
+    /// Whether it points anywhere.
+    #[inline(always)]
+    fn is_null(self) -> bool {
+        self.address().0 == 0
+    }
+
+    /// `N` numbers that stand together here.
+    fn numbers<T: Copy, const N: usize>(self) -> [T; N];
+}
+
 /// An address in the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Address(pub u64);
 
-impl Address {
-    /// Whether it points anywhere.
+impl Pointer for Address {
     #[inline(always)]
-    pub fn is_null(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The address of a field within the structure here.
-    #[inline(always)]
-    pub fn at(self, offset: u32) -> Self {
+    fn at(self, offset: u32) -> Self {
         Self(self.0.wrapping_add(u64::from(offset)))
     }
 
-    /// The plain value here.
     #[inline(always)]
-    pub fn read<T: Copy>(self) -> T {
+    fn read<T: Copy>(self) -> T {
         let mut value = MaybeUninit::<T>::zeroed();
         // SAFETY: the helper checks the source and writes exactly the size of `T`, or zeroes; every `T` used here is
         // plain data for which zero is a value.
@@ -46,25 +66,69 @@ impl Address {
         }
     }
 
-    /// The pointer here, followed.
     #[inline(always)]
-    pub fn follow(self) -> Self {
+    fn follow(self) -> Self {
         Self(self.read::<u64>())
+    }
+
+    #[inline(always)]
+    fn address(self) -> Address {
+        self
+    }
+
+    #[inline(always)]
+    fn numbers<T: Copy, const N: usize>(self) -> [T; N] {
+        self.read()
+    }
+}
+
+/// A pointer whose type the verifier knows (`PTR_TO_BTF_ID`). It may only be moved by constants, and what it leads to must
+/// be a pointer to a structure, or a number. A load through it never faults: the kernel makes it zero.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Typed(pub u64);
+
+impl Pointer for Typed {
+    #[inline(always)]
+    fn at(self, offset: u32) -> Self {
+        Self(self.0.wrapping_add(u64::from(offset)))
+    }
+
+    #[inline(always)]
+    fn read<T: Copy>(self) -> T {
+        // SAFETY: the verifier checks that a `T` is here, and the kernel that the address can be read.
+        unsafe { read_volatile(self.0 as *const T) }
+    }
+
+    #[inline(always)]
+    fn follow(self) -> Self {
+        Self(self.read::<u64>())
+    }
+
+    #[inline(always)]
+    fn address(self) -> Address {
+        Address(self.0)
+    }
+
+    #[inline(always)]
+    fn numbers<T: Copy, const N: usize>(self) -> [T; N] {
+        core::array::from_fn(|index| self.at((index * size_of::<T>()) as u32).read())
     }
 }
 
 /// `struct task_struct`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Task(pub Address);
+pub struct Task<P>(pub P);
 
-impl Task {
+impl Task<Address> {
     /// The task that runs now.
     #[inline(always)]
     pub fn current() -> Self {
         // SAFETY: a helper without arguments.
         Self(Address(unsafe { bpf_get_current_task() }))
     }
+}
 
+impl<P: Pointer> Task<P> {
     /// What the records of uprobes say of the process that called.
     #[inline(always)]
     pub fn caller(self) -> Caller {
@@ -101,16 +165,16 @@ impl Task {
 
     #[inline(always)]
     pub fn comm(self) -> [u8; 16] {
-        self.0.at(offset!(task_comm)).read()
+        self.0.at(offset!(task_comm)).address().read()
     }
 
     #[inline(always)]
-    pub fn mm(self) -> Address {
+    pub fn mm(self) -> P {
         self.0.at(offset!(task_mm)).follow()
     }
 
     #[inline(always)]
-    pub fn signal(self) -> Address {
+    pub fn signal(self) -> P {
         self.0.at(offset!(task_signal)).follow()
     }
 
@@ -139,23 +203,22 @@ impl Task {
         if node.is_null() {
             return ProcessKey::new(nr, 0);
         }
-        let task = Address(node.0.wrapping_sub(u64::from(offset!(task_pid_links) + 16)));
+        let task = Address(node.address().0.wrapping_sub(u64::from(offset!(task_pid_links) + 16)));
         ProcessKey::new(nr, task.at(offset!(task_start)).read())
     }
 
     /// The pid in the innermost namespace, and that namespace's inode number.
     #[inline(always)]
-    fn innermost(self) -> (u32, u32) {
+    pub fn innermost(self) -> (u32, u32) {
         let pid = self.0.at(offset!(task_thread_pid)).follow();
         let level = pid.at(offset!(pid_level)).read::<u32>();
-        // `struct upid` is an int and a pointer: 16 bytes.
-        let upid = pid.at(offset!(pid_numbers)).at((level & 31) * 16);
-        (upid.at(offset!(upid_nr)).read(), upid.at(offset!(upid_ns)).follow().at(offset!(ns_pid_inum)).read())
-    }
-
-    #[inline(always)]
-    pub fn inner_pid(self) -> u32 {
-        self.innermost().0
+        let outermost = pid.at(offset!(pid_numbers));
+        if level == 0 {
+            number_and_namespace(outermost)
+        } else {
+            // `struct upid` is an int and a pointer: 16 bytes.
+            number_and_namespace(outermost.address().at((level & 31) * 16))
+        }
     }
 
     #[inline(always)]
@@ -163,8 +226,9 @@ impl Task {
         self.0.at(offset!(task_nsproxy)).follow().at(offset!(nsproxy_mnt)).follow().at(offset!(ns_mnt_inum)).read()
     }
 
+    /// The namespaces it is in, given the inode number of its pid namespace.
     #[inline(always)]
-    pub fn namespaces(self) -> Namespaces {
+    pub fn namespaces(self, pid: u32) -> Namespaces {
         let nsproxy = self.0.at(offset!(task_nsproxy)).follow();
         let inum = |pointer: u32, inum: u32| {
             if inum == ABSENT { 0 } else { nsproxy.at(pointer).follow().at(inum).read() }
@@ -172,7 +236,7 @@ impl Task {
         let user_ns = offset!(ns_user_inum);
         Namespaces {
             mnt: inum(offset!(nsproxy_mnt), offset!(ns_mnt_inum)),
-            pid: self.innermost().1,
+            pid,
             net: inum(offset!(nsproxy_net), offset!(ns_net_inum)),
             user: if user_ns == ABSENT {
                 0
@@ -196,9 +260,9 @@ impl Task {
         let optional = |offset: u32| if offset == ABSENT { u32::MAX } else { self.0.at(offset).read() };
         let cred = self.0.at(offset!(task_cred)).follow();
         // In every kernel since 2.6.29 the ids stand together, as do the capability sets.
-        let [uid, gid, suid, sgid, euid, egid] = cred.at(offset!(cred_uid)).read::<[u32; 6]>();
+        let [uid, gid, suid, sgid, euid, egid] = cred.at(offset!(cred_uid)).numbers::<u32, 6>();
         let [cap_inheritable, cap_permitted, cap_effective, cap_bounding, cap_ambient] =
-            cred.at(offset!(cred_cap_inheritable)).read::<[u64; 5]>();
+            cred.at(offset!(cred_cap_inheritable)).numbers::<u64, 5>();
         Credentials {
             cap_inheritable,
             cap_permitted,
@@ -233,10 +297,10 @@ impl Task {
 
     /// The kernfs node of the cgroup that names the container.
     #[inline(always)]
-    pub fn cgroup(self) -> Address {
+    pub fn cgroup(self) -> P {
         let css_set = self.0.at(offset!(task_cgroups)).follow();
         // SAFETY: as in `offset!`.
-        let hierarchy = unsafe { core::ptr::read_volatile(&raw const SETTINGS.cgroup_hierarchy) };
+        let hierarchy = unsafe { read_volatile(&raw const SETTINGS.cgroup_hierarchy) };
         let cgroup = if hierarchy == CgroupHierarchy::Unified as u32 {
             css_set.at(offset!(css_set_dfl)).follow()
         } else {
@@ -248,16 +312,22 @@ impl Task {
     }
 }
 
+/// Of a `struct upid`, the number and the inode number of the namespace that it is in.
+#[inline(always)]
+fn number_and_namespace(upid: impl Pointer) -> (u32, u32) {
+    (upid.at(offset!(upid_nr)).read(), upid.at(offset!(upid_ns)).follow().at(offset!(ns_pid_inum)).read())
+}
+
 /// `struct file`.
 #[derive(Clone, Copy)]
-pub struct File(pub Address);
+pub struct File<P>(pub P);
 
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
 
-impl File {
+impl<P: Pointer> File<P> {
     #[inline(always)]
-    fn inode(self) -> Address {
+    fn inode(self) -> P {
         self.0.at(offset!(file_inode)).follow()
     }
 

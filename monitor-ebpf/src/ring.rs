@@ -49,10 +49,10 @@ impl Account {
         add(unsafe { &raw mut (*self.0).submitted });
     }
 
-    /// Hands a finished record to user space, or counts it as lost.
+    /// Hands a finished record to user space, or counts it as lost. `now_ns` is the time in its header.
     #[inline(always)]
-    pub fn submit(&self, record: *const c_void, length: usize, urgent: bool) {
-        let flags = if urgent || wake_is_due() { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    pub fn submit(&self, record: *const c_void, length: usize, now_ns: u64, urgent: bool) {
+        let flags = if urgent || wake_is_due(now_ns) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
         // SAFETY: the caller passes `length` readable bytes at `record`, which the verifier checks.
         let result = unsafe {
             bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast_mut(), length as u64, flags.into())
@@ -104,18 +104,17 @@ pub fn header(kind: RecordKind, length: usize) -> Header {
 /// Ordinary records wake user space when it may be asleep, or has much to read: a wake-up for each would cost more
 /// than everything else together.
 #[inline(always)]
-fn wake_is_due() -> bool {
+fn wake_is_due(now_ns: u64) -> bool {
     // SAFETY: a read-only global, set before load; volatile so that the compiler does not take its initial value.
     let (quiet_ns, wake_bytes) =
         unsafe { (read_volatile(&raw const SETTINGS.quiet_ns), read_volatile(&raw const SETTINGS.wake_bytes)) };
     let Some(state) = CPU_STATE.get_ptr_mut(0) else { return true };
-    // SAFETY: a helper without arguments, and a live map value.
+    // SAFETY: a live map value.
     unsafe {
-        let now = bpf_ktime_get_boot_ns();
-        if now - (*state).last_wake_ns < quiet_ns && RING.query(BPF_RB_AVAIL_DATA.into()) < wake_bytes {
+        if now_ns - (*state).last_wake_ns < quiet_ns && RING.query(BPF_RB_AVAIL_DATA.into()) < wake_bytes {
             return false;
         }
-        (*state).last_wake_ns = now;
+        (*state).last_wake_ns = now_ns;
     }
     true
 }

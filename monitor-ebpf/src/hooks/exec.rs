@@ -3,14 +3,18 @@
 //!
 //! `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)` (include/trace/events/sched.h)
 
-use aya_ebpf::{helpers::bpf_get_smp_processor_id, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    helpers::bpf_get_smp_processor_id,
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
 use postern_ebpf::abi::{
     EntryMark, ExecBody, ExecFlags, Header, HookId, LoginClass, ProcessKey, RecordKind, TailLengths, TaskState,
 };
 
 use super::tail::{Part, Tail};
 use crate::{
-    kernel::{Address, File, Task, offset},
+    kernel::{Address, File, Pointer, Task, Typed, offset},
     maps::{EXEC_SCRATCH, FIELDS, TASKS},
     ring::{Account, header, untracked},
 };
@@ -25,11 +29,18 @@ pub struct ExecRecord {
 const PIDTYPE_PGID: u32 = 2;
 const PIDTYPE_SID: u32 = 3;
 
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
+    exec(Task(Typed(ctx.arg(0))), ctx.arg(1), Typed(ctx.arg(2)))
+}
+
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn process_exec(ctx: RawTracePointContext) -> i32 {
-    let task = Task(Address(ctx.arg(0)));
-    let old_tid: u32 = ctx.arg(1);
-    let bprm = Address(ctx.arg(2));
+pub fn process_exec_untyped(ctx: RawTracePointContext) -> i32 {
+    exec(Task(Address(ctx.arg(0))), ctx.arg(1), Address(ctx.arg(2)))
+}
+
+#[inline(always)]
+fn exec<P: Pointer>(task: Task<P>, old_tid: u32, bprm: P) -> i32 {
     let Some(account) = Account::seen(HookId::Exec) else { return 0 };
     // SAFETY: a helper without arguments.
     let Some(record) = EXEC_SCRATCH.get_ptr_mut(unsafe { bpf_get_smp_processor_id() }) else {
@@ -45,7 +56,7 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     let length = size_of::<Header>() + size_of::<ExecBody>() + record.tail.used();
     record.header = header(RecordKind::Exec, length);
     if length <= size_of::<ExecRecord>() {
-        account.submit((&raw const *record).cast(), length, urgent);
+        account.submit((&raw const *record).cast(), length, record.header.time_ns, urgent);
     } else {
         account.lost();
     }
@@ -64,32 +75,33 @@ struct Lineage {
 /// Brings the process's state up to date: from here on its own exec is what its children inherit, and if it is the
 /// first to execute under a login, it leads that entry.
 #[inline(always)]
-fn follow_lineage(task: Task) -> Lineage {
+fn follow_lineage(task: Task<impl Pointer>) -> Lineage {
     let process = task.key();
-    let parent_task = task.parent();
-    let parent = parent_task.key();
-    let own = state_of(process.tgid);
-    let parent_image = state_of(parent.tgid).map_or(ProcessKey::NONE, |state| state.image);
-    let mut entry = own.map_or_else(EntryMark::default, |state| state.entry);
-    if entry.class != LoginClass::None as u32 && entry.leader.is_none() {
-        entry.leader = process;
+    let parent = task.parent().key();
+    let parent_image = TASKS.get_ptr(parent.tgid).map_or(ProcessKey::NONE, |state| {
+        // SAFETY: the map's value lives until the program returns.
+        unsafe { (*state).image }
+    });
+    let fresh = TaskState { image: process, entry: EntryMark::default(), reported: 1, reserved: 0 };
+    let Some(own) = TASKS.get_ptr_mut(process.tgid) else {
+        if TASKS.insert(process.tgid, fresh, 0).is_err() {
+            untracked(HookId::Exec);
+        }
+        return Lineage { process, previous: ProcessKey::NONE, parent, parent_image, entry: fresh.entry, orphan: true };
+    };
+    // SAFETY: the map's value lives until the program returns; only this process's own hooks write it.
+    let own = unsafe { &mut *own };
+    let previous = own.image;
+    if own.entry.class != LoginClass::None as u32 && own.entry.leader.is_none() {
+        own.entry.leader = process;
     }
-    if TASKS.insert(process.tgid, TaskState { image: process, entry, reported: 1, reserved: 0 }, 0).is_err() {
-        untracked(HookId::Exec);
-    }
-    let previous = own.map_or(ProcessKey::NONE, |state| state.image);
-    Lineage { process, previous, parent, parent_image, entry, orphan: own.is_none() }
+    own.image = process;
+    own.reported = 1;
+    Lineage { process, previous, parent, parent_image, entry: own.entry, orphan: false }
 }
 
 #[inline(always)]
-fn state_of(tgid: u32) -> Option<TaskState> {
-    let state = TASKS.get_ptr(tgid)?;
-    // SAFETY: the map's value lives until the program returns.
-    Some(unsafe { *state })
-}
-
-#[inline(always)]
-fn fill_body(body: &mut ExecBody, task: Task, old_tid: u32, lineage: &Lineage) {
+fn fill_body(body: &mut ExecBody, task: Task<impl Pointer>, old_tid: u32, lineage: &Lineage) {
     body.process = lineage.process;
     body.previous = lineage.previous;
     body.parent = lineage.parent;
@@ -99,9 +111,10 @@ fn fill_body(body: &mut ExecBody, task: Task, old_tid: u32, lineage: &Lineage) {
     body.group_leader = task.leader(PIDTYPE_PGID);
     body.session_leader = task.leader(PIDTYPE_SID);
     body.credentials = task.credentials();
-    body.namespaces = task.namespaces();
+    let (inner_pid, pid_namespace) = task.innermost();
+    body.namespaces = task.namespaces(pid_namespace);
     body.tty = task.tty();
-    body.inner_pid = task.inner_pid();
+    body.inner_pid = inner_pid;
     body.old_tid = old_tid;
     body.comm = task.comm();
     body.parent_comm = task.parent().comm();
@@ -113,7 +126,7 @@ fn fill_body(body: &mut ExecBody, task: Task, old_tid: u32, lineage: &Lineage) {
 }
 
 #[inline(always)]
-fn fill_tail(record: &mut ExecRecord, task: Task, bprm: Address) {
+fn fill_tail<P: Pointer>(record: &mut ExecRecord, task: Task<P>, bprm: P) {
     let ExecRecord { body, tail, .. } = record;
     body.tail = TailLengths::default();
     let mm = task.mm();
@@ -127,8 +140,8 @@ fn fill_tail(record: &mut ExecRecord, task: Task, bprm: Address) {
         Some(length) => body.tail.argv = length,
         None => body.flags |= ExecFlags::ARGV_UNREADABLE,
     }
-    let filename = bprm.at(offset!(bprm_filename)).follow();
-    let interpreter = bprm.at(offset!(bprm_interp)).follow();
+    let filename = Address(bprm.at(offset!(bprm_filename)).read());
+    let interpreter = Address(bprm.at(offset!(bprm_interp)).read());
     body.tail.filename = tail.string(filename);
     if filename != interpreter {
         body.flags |= ExecFlags::SCRIPT;
@@ -156,7 +169,7 @@ fn fill_tail(record: &mut ExecRecord, task: Task, bprm: Address) {
 /// A script executed by its descriptor is named `/dev/fd/N` (`alloc_bprm` in fs/exec.c): the interpreter opens that
 /// name, and the descriptor is still in the process's table.
 #[inline(always)]
-fn script_is_memfd(task: Task, filename: Address) -> bool {
+fn script_is_memfd(task: Task<impl Pointer>, filename: Address) -> bool {
     let [prefix, digits] = filename.read::<[[u8; 8]; 2]>();
     if prefix != *b"/dev/fd/" {
         return false;
@@ -172,6 +185,6 @@ fn script_is_memfd(task: Task, filename: Address) -> bool {
     if descriptor >= u64::from(table.at(offset!(fdtable_max)).read::<u32>()) {
         return false;
     }
-    let file = Address(table.at(offset!(fdtable_fd)).follow().0.wrapping_add(descriptor * 8)).follow();
+    let file = Address(table.at(offset!(fdtable_fd)).read::<u64>().wrapping_add(descriptor * 8)).follow();
     !file.is_null() && File(file).is_memfd()
 }

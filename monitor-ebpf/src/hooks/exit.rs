@@ -3,11 +3,14 @@
 //! `TP_PROTO(struct task_struct *p)`, since 6.16 `TP_PROTO(struct task_struct *p, bool group_dead)`
 //! (include/trace/events/sched.h)
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
 use postern_ebpf::abi::{ExitBody, Header, HookId, RecordKind};
 
 use crate::{
-    kernel::{Address, Task},
+    kernel::{Address, Pointer, Task, Typed},
     maps::{LOGINS, TASKS},
     ring::{Account, header},
 };
@@ -18,9 +21,18 @@ struct ExitRecord {
     body: ExitBody,
 }
 
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn process_exit(ctx: BtfTracePointContext) -> i32 {
+    exit(Task(Typed(ctx.arg(0))))
+}
+
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn process_exit(ctx: RawTracePointContext) -> i32 {
-    let task = Task(Address(ctx.arg(0)));
+pub fn process_exit_untyped(ctx: RawTracePointContext) -> i32 {
+    exit(Task(Address(ctx.arg(0))))
+}
+
+#[inline(always)]
+fn exit(task: Task<impl Pointer>) -> i32 {
     let Some(account) = Account::seen(HookId::Exit) else { return 0 };
     // The kernel lowers `live` before this point: the last thread finds zero.
     if task.live_threads() != 0 {
@@ -48,6 +60,6 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
         header: header(RecordKind::Exit, size_of::<ExitRecord>()),
         body: ExitBody { process: task.key(), entry: state.entry, status: task.exit_status(), reserved: 0 },
     };
-    account.submit((&raw const record).cast(), size_of::<ExitRecord>(), false);
+    account.submit((&raw const record).cast(), size_of::<ExitRecord>(), record.header.time_ns, false);
     0
 }

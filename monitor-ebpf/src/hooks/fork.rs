@@ -2,18 +2,30 @@
 //!
 //! `TP_PROTO(struct task_struct *parent, struct task_struct *child)` (include/trace/events/sched.h)
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
 use postern_ebpf::abi::{HookId, TaskState};
 
 use crate::{
-    kernel::{Address, Task},
+    kernel::{Address, Pointer, Task, Typed},
     maps::TASKS,
     ring::{Account, untracked},
 };
 
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
+    fork(Task(Typed(ctx.arg(0))), Task(Typed(ctx.arg(1))))
+}
+
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
-pub fn process_fork(ctx: RawTracePointContext) -> i32 {
-    let (parent, child) = (Task(Address(ctx.arg(0))), Task(Address(ctx.arg(1))));
+pub fn process_fork_untyped(ctx: RawTracePointContext) -> i32 {
+    fork(Task(Address(ctx.arg(0))), Task(Address(ctx.arg(1))))
+}
+
+#[inline(always)]
+fn fork<P: Pointer>(parent: Task<P>, child: Task<P>) -> i32 {
     let Some(account) = Account::seen(HookId::Fork) else { return 0 };
     account.filtered();
     let tgid = child.tgid();

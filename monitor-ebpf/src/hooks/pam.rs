@@ -17,7 +17,7 @@ use postern_ebpf::abi::{
 };
 
 use crate::{
-    kernel::Task,
+    kernel::{Address, Task},
     maps::{LOGINS, RING, TASKS},
     ring::{Account, header, untracked},
 };
@@ -87,7 +87,7 @@ pub fn pam_close_session(_ctx: ProbeContext) -> u32 {
 
 /// A login makes a new entry; su and sudo change the user within the one they are in.
 #[inline(always)]
-fn mark_entry(task: Task) {
+fn mark_entry(task: Task<Address>) {
     let process = task.key();
     // A login program may fork between `pam_start` and here.
     let class = LOGINS.get_ptr(process.tgid).or_else(|| LOGINS.get_ptr(task.parent().tgid()));
@@ -140,7 +140,7 @@ const fn word(text: &[u8]) -> u64 {
 }
 
 #[inline(always)]
-fn emit(task: Task, call: LoginCall, value: i32, text: u64, user: u64) {
+fn emit(task: Task<Address>, call: LoginCall, value: i32, text: u64, user: u64) {
     let Some(account) = Account::seen(HookId::Pam) else { return };
     let header = header(RecordKind::Login, size_of::<LoginRecord>());
     // Straight into the ring: the record is larger than the stack, and uprobes can preempt each other, so that

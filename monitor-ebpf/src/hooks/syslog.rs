@@ -8,7 +8,7 @@ use aya_ebpf::{helpers::bpf_probe_read_user_str_bytes, macros::uprobe, programs:
 use postern_ebpf::abi::{Header, HookId, LogBody, LoginClass, RecordKind};
 
 use crate::{
-    kernel::Task,
+    kernel::{Address, Task},
     maps::{LOGINS, RING},
     ring::{Account, header},
 };
@@ -61,7 +61,7 @@ fn log(priority: u32, format: u64, argument: u64) {
 /// Root's process that is named like sshd, or that called `pam_start` as sshd. Before authentication sshd logs through
 /// its privileged process too.
 #[inline(always)]
-fn speaks_of_logins(task: Task) -> bool {
+fn speaks_of_logins(task: Task<Address>) -> bool {
     if task.euid() != 0 {
         return false;
     }

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_
 use postern_ebpf::abi::ExecBody;
 
 use crate::{
-    kernel::{Address, offset},
+    kernel::{Address, Pointer, offset},
     maps::FIELDS,
 };
 
@@ -33,6 +33,15 @@ pub struct Tail {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Whole,
+    Cut,
+}
+
+/// Where a climb through one mount ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Climbed {
+    ToMountRoot,
+    /// At an entry that is its own parent: a file that hangs nowhere, such as a memfd.
+    Nowhere,
     Cut,
 }
 
@@ -86,14 +95,46 @@ impl Tail {
     /// Appends a `struct path`, leaf first, each name ended by a zero byte. Mounts are crossed as `d_path` does, so no
     /// symlink and no chroot can hide where a file is. Cut if its root was not reached.
     #[inline(always)]
-    pub fn path(&mut self, path: Address) -> Part {
+    pub fn path(&mut self, path: impl Pointer) -> Part {
         let used = load(&self.used) as u64;
         store(&mut self.first, used);
-        let mut dentry = path.at(offset!(path_dentry)).follow();
-        let mut mnt = path.at(offset!(path_mnt)).follow();
+        let mnt = path.at(offset!(path_mnt)).follow();
+        // Most paths lie in one mount. What is mounted where is a structure around `vfsmount`, which has no type of its
+        // own here, so that from the first crossing on all is read by calls.
+        match self.names_within(path.at(offset!(path_dentry)).follow(), mnt) {
+            Climbed::ToMountRoot => self.path_above(mnt.address()),
+            Climbed::Nowhere => Part::Whole,
+            Climbed::Cut => Part::Cut,
+        }
+    }
+
+    /// Appends the names from a directory entry up to the root of its mount.
+    #[inline(always)]
+    fn names_within<P: Pointer>(&mut self, mut dentry: P, mnt: P) -> Climbed {
+        let root = mnt.at(offset!(vfsmount_root)).follow().address();
         for _ in 0..ExecBody::PATH_DEPTH {
+            if dentry.address() == root {
+                return Climbed::ToMountRoot;
+            }
             let parent = dentry.at(offset!(dentry_parent)).follow();
-            if dentry == mnt.at(offset!(vfsmount_root)).follow() {
+            if !self.dentry_name(dentry) {
+                return Climbed::Cut;
+            }
+            if dentry == parent {
+                return Climbed::Nowhere;
+            }
+            dentry = parent;
+        }
+        Climbed::Cut
+    }
+
+    /// Goes on from the root of a mount.
+    #[inline(always)]
+    fn path_above(&mut self, mut mnt: Address) -> Part {
+        let mut at_mount_root = true;
+        let mut dentry = Address(0);
+        for _ in 0..ExecBody::PATH_DEPTH {
+            if at_mount_root {
                 // `container_of(mnt, struct mount, mnt)`
                 let mount = Address(mnt.0.wrapping_sub(u64::from(offset!(mount_mnt))));
                 let above = mount.at(offset!(mount_parent)).follow();
@@ -102,24 +143,25 @@ impl Tail {
                 }
                 dentry = mount.at(offset!(mount_mountpoint)).follow();
                 mnt = above.at(offset!(mount_mnt));
-                continue;
+            } else {
+                let parent = dentry.at(offset!(dentry_parent)).follow();
+                if !self.dentry_name(dentry) {
+                    return Part::Cut;
+                }
+                if dentry == parent {
+                    return Part::Whole;
+                }
+                dentry = parent;
             }
-            if !self.dentry_name(dentry) {
-                return Part::Cut;
-            }
-            if dentry == parent {
-                // A file that hangs nowhere, such as a memfd.
-                return Part::Whole;
-            }
-            dentry = parent;
+            at_mount_root = dentry == mnt.at(offset!(vfsmount_root)).follow();
         }
         Part::Cut
     }
 
     #[inline(always)]
-    fn dentry_name(&mut self, dentry: Address) -> bool {
+    fn dentry_name(&mut self, dentry: impl Pointer) -> bool {
         let length = dentry.at(offset!(dentry_name_len)).read::<u32>() & 0xff;
-        let name = dentry.at(offset!(dentry_name_str)).follow();
+        let name = dentry.at(offset!(dentry_name_str)).read::<u64>();
         let used = self.used();
         if used > ROOM - NAME || self.part_length() > ExecBody::PATH_MAX as u32 {
             return false;
@@ -127,7 +169,7 @@ impl Tail {
         // SAFETY: the check above leaves room for NAME bytes; the zero byte stands behind at most 255.
         unsafe {
             let target = self.bytes.as_mut_ptr().add(used);
-            if bpf_probe_read_kernel(target.cast(), length, name.0 as *const c_void) != 0 {
+            if bpf_probe_read_kernel(target.cast(), length, name as *const c_void) != 0 {
                 return false;
             }
             *target.add(length as usize) = 0;
@@ -138,7 +180,7 @@ impl Tail {
 
     /// Appends a cgroup's names, leaf first, each ended by a zero byte. Cut if the root was not reached.
     #[inline(always)]
-    pub fn cgroup(&mut self, mut node: Address) -> Part {
+    pub fn cgroup(&mut self, mut node: impl Pointer) -> Part {
         let used = load(&self.used) as u64;
         store(&mut self.first, used);
         for _ in 0..CGROUP_DEPTH {
@@ -150,11 +192,11 @@ impl Tail {
             if used > ROOM - NAME {
                 return Part::Cut;
             }
-            let name = node.at(offset!(kernfs_name)).follow();
+            let name = node.at(offset!(kernfs_name)).read::<u64>();
             // SAFETY: the check above leaves room for NAME bytes.
             let length = unsafe {
                 let target = self.bytes.as_mut_ptr().add(used).cast();
-                bpf_probe_read_kernel_str(target, NAME as u32, name.0 as *const c_void)
+                bpf_probe_read_kernel_str(target, NAME as u32, name as *const c_void)
             };
             if length <= 0 || length > NAME as i64 {
                 return Part::Cut;

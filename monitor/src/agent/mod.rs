@@ -108,7 +108,11 @@ impl Agent {
     pub fn arm(config: Config) -> Result<Self, Failure> {
         let (host_root, notice) = machine::host_root(config.host_root.as_deref());
         let mut notices: Vec<String> = notice.into_iter().collect();
-        let settings = ProbeSettings { ring_bytes: config.ring_bytes, host_root: host_root.clone() };
+        let settings = ProbeSettings {
+            ring_bytes: config.ring_bytes,
+            typed_tracepoints: config.typed_tracepoints,
+            host_root: host_root.clone(),
+        };
         let mut probe = Probe::load(&settings)?;
         let armed = probe.arm(&settings)?;
         let (ring, counters) = (probe.ring()?, probe.counters()?);

@@ -54,6 +54,8 @@ pub struct Config {
     pub runtime_endpoint: Option<PathBuf>,
     /// Size of the kernel's ring in bytes: a power of two and a multiple of any page size.
     pub ring_bytes: u32,
+    /// Whether the kernel's typed tracepoints may be used: they are, unless the configuration keeps to raw ones.
+    pub typed_tracepoints: bool,
     /// Who may come in.
     pub access: AccessPolicy,
     /// Where events go; never empty.
@@ -121,6 +123,7 @@ impl Default for Config {
             kubernetes: Kubernetes::default(),
             runtime_endpoint: None,
             ring_bytes: 8 << 20,
+            typed_tracepoints: true,
             access: AccessPolicy::default(),
             sinks: vec![sinks::stdout(Format::Auto)],
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
@@ -213,8 +216,11 @@ impl Config {
         if let Some(section) = reader.subsection(&root, "containers", &["endpoint"]) {
             self.runtime_endpoint = reader.get(&section, "endpoint", "a path", endpoint);
         }
-        if let Some(section) = reader.subsection(&root, "probe", &["ring_bytes"]) {
+        if let Some(section) = reader.subsection(&root, "probe", &["ring_bytes", "tracepoints"]) {
             self.ring_bytes = reader.get(&section, "ring_bytes", "a size", ring).unwrap_or(self.ring_bytes);
+            let rungs = [("auto", true), ("raw", false)];
+            let typed = reader.get(&section, "tracepoints", "`auto` or `raw`", choice(&rungs));
+            self.typed_tracepoints = typed.unwrap_or(self.typed_tracepoints);
         }
         if let Some(found) = root.get("access") {
             self.access = access::read(reader, &found);

@@ -37,7 +37,7 @@ fn the_documented_example_is_valid_and_complete() {
     let config = Config::parse(example, "docs/configuration.md", &files).unwrap_or_else(|found| panic!("{found:#?}"));
     assert_eq!(config.sinks.len(), 3);
     let default = Config::default();
-    assert_eq!(config.ring_bytes, default.ring_bytes);
+    assert_eq!((config.ring_bytes, config.typed_tracepoints), (default.ring_bytes, default.typed_tracepoints));
     assert_eq!(config.admin, default.admin);
     assert_eq!(config.shutdown_deadline, default.shutdown_deadline);
     assert_eq!(config.host_root, Some("/proc/1/root".into()));

@@ -32,6 +32,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("POSTERN_EBPF_OBJECT"));
 pub struct ProbeSettings {
     /// Size of the ring, in bytes: a power of two, and a multiple of the page size.
     pub ring_bytes: u32,
+    /// Whether to try the kernel's typed tracepoints before its raw ones.
+    pub typed_tracepoints: bool,
     /// Where the node's own root file system is seen, to find its libraries.
     pub host_root: PathBuf,
 }
@@ -113,7 +115,7 @@ impl Probe {
 
     /// Attaches every sensor; one that is not needed and cannot be attached says so in its place.
     pub fn arm(&mut self, settings: &ProbeSettings) -> Result<Vec<Armed>, ProbeError> {
-        Sensor::ALL.iter().map(|sensor| sensor.arm(&mut self.ebpf, &settings.host_root)).collect()
+        Sensor::ALL.iter().map(|sensor| sensor.arm(&mut self.ebpf, settings)).collect()
     }
 
     /// The reading end of the ring; there is one.

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use aya::{
     Ebpf,
-    programs::{ProgramError, RawTracePoint, UProbe, uprobe::UProbeScope},
+    programs::{BtfTracePoint, Program, ProgramError, RawTracePoint, UProbe, uprobe::UProbeScope},
 };
 
-use super::{ProbeError, library};
+use super::{ProbeError, ProbeSettings, library};
 
 /// One kind of knowledge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +51,10 @@ impl Sensor {
         }
     }
 
-    pub(super) fn arm(self, ebpf: &mut Ebpf, host_root: &Path) -> Result<Armed, ProbeError> {
+    pub(super) fn arm(self, ebpf: &mut Ebpf, settings: &ProbeSettings) -> Result<Armed, ProbeError> {
+        let host_root = &settings.host_root;
         let rung = match self {
-            Self::Processes => {
-                for (program, tracepoint) in TRACEPOINTS {
-                    attach_tracepoint(ebpf, program, tracepoint)?;
-                }
-                Ok("raw tracepoints")
-            }
+            Self::Processes => Ok(arm_processes(ebpf, settings.typed_tracepoints)?),
             Self::Logins => attach_library(ebpf, host_root, &["libpam.so.0"], &PAM),
             Self::LoginDetails => attach_library(ebpf, host_root, &["libc.so.6"], &SYSLOG),
         };
@@ -66,11 +62,12 @@ impl Sensor {
     }
 }
 
-/// Exit before fork before exec: no process is remembered whose end is missed.
-const TRACEPOINTS: [(&str, &str); 3] = [
-    ("process_exit", "sched_process_exit"),
-    ("process_fork", "sched_process_fork"),
-    ("process_exec", "sched_process_exec"),
+/// Program, its untyped twin, and the tracepoint of both. Exit before fork before exec: no process is remembered whose end
+/// is missed.
+const TRACEPOINTS: [(&str, &str, &str); 3] = [
+    ("process_exit", "process_exit_untyped", "sched_process_exit"),
+    ("process_fork", "process_fork_untyped", "sched_process_fork"),
+    ("process_exec", "process_exec_untyped", "sched_process_exec"),
 ];
 
 /// Programs by the function of libpam that each is attached to.
@@ -87,13 +84,44 @@ const PAM: [(&str, &str); 7] = [
 /// Programs by the function of libc that each is attached to.
 const SYSLOG: [(&str, &str); 2] = [("syslog_fortified", "__syslog_chk"), ("syslog", "syslog")];
 
-fn attach_tracepoint(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<(), ProbeError> {
-    let failed = |source| ProbeError::Attach { program: name, source };
-    let program = ebpf.program_mut(name).ok_or(ProbeError::Embedded(name))?;
-    let program: &mut RawTracePoint = program.try_into().map_err(failed)?;
-    program.load().map_err(failed)?;
-    program.attach(tracepoint).map_err(failed)?;
+/// The ladder: typed tracepoints, whose programs read the kernel with plain loads, then raw ones, whose programs call for
+/// each read.
+fn arm_processes(ebpf: &mut Ebpf, typed: bool) -> Result<&'static str, ProbeError> {
+    let loaded = typed.then(|| load_typed(ebpf));
+    if let Some(Ok(())) = loaded {
+        for (name, _, _) in TRACEPOINTS {
+            let failed = |source| ProbeError::Attach { program: name, source };
+            program::<BtfTracePoint>(ebpf, name)?.attach().map_err(failed)?;
+        }
+        return Ok("typed tracepoints");
+    }
+    if let Some(Err(refusal)) = loaded {
+        tracing::info!(%refusal, "this kernel takes no typed tracepoints; raw ones cost more");
+    }
+    for (_, name, tracepoint) in TRACEPOINTS {
+        let failed = |source| ProbeError::Attach { program: name, source };
+        let program = program::<RawTracePoint>(ebpf, name)?;
+        program.load().map_err(failed)?;
+        program.attach(tracepoint).map_err(failed)?;
+    }
+    Ok("raw tracepoints")
+}
+
+fn load_typed(ebpf: &mut Ebpf) -> Result<(), ProbeError> {
+    let types = aya::Btf::from_sys_fs().map_err(|error| ProbeError::Load(error.into()))?;
+    for (name, _, tracepoint) in TRACEPOINTS {
+        let failed = |source| ProbeError::Attach { program: name, source };
+        program::<BtfTracePoint>(ebpf, name)?.load(tracepoint, &types).map_err(failed)?;
+    }
     Ok(())
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or(ProbeError::Embedded(name))?;
+    program.try_into().map_err(|source| ProbeError::Attach { program: name, source })
 }
 
 fn attach_library(

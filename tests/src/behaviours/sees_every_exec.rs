@@ -17,6 +17,7 @@ use crate::harness::{
 
 pub(super) const BEHAVIOURS: &[Behaviour] = &[
     Behaviour { name: "an exec says who ran what, where and under whom", unavailable: no_kernel, run: whole_exec },
+    Behaviour { name: "typed and raw tracepoints tell the same", unavailable: no_kernel, run: both_rungs },
     Behaviour { name: "a process's end has its exit code or signal", unavailable: no_kernel, run: ends },
     Behaviour { name: "a subshell's children have the shell as their parent", unavailable: no_kernel, run: subshell },
     Behaviour {
@@ -59,6 +60,36 @@ fn whole_exec() {
         assert_eq!(text(&event, &format!("/process/{leader}/entity_id")).len(), 32, "{leader} in {event}");
     }
     agent.stop();
+}
+
+/// Two agents side by side, each on a rung of its own. From a directory on another mount, so that paths cross one.
+fn both_rungs() {
+    let mut agents = [Agent::start(), Agent::start_with("probe: {tracepoints: raw}")];
+    let mut child = Command::new("/usr/bin/setsid")
+        .args(["/usr/bin/unshare", "--pid", "--fork", "/bin/true", "both-rungs"])
+        .current_dir("/proc/self")
+        .spawn()
+        .expect("setsid");
+    child.wait().expect("it ends");
+    let [typed, raw] = agents.each_mut().map(|agent| {
+        let is_it = |event: &Value| is_exec_of(event, "both-rungs") && text(event, "/process/name") == "true";
+        let mut event = agent.wait_for("the exec", is_it);
+        // Each agent reads the clocks for itself, and so differs in when the boot was by a few microseconds.
+        let processes = ["", "/parent", "/group_leader", "/session_leader", "/entry_leader"];
+        for process in processes.map(|it| format!("/process{it}")) {
+            event.pointer_mut(&process).and_then(Value::as_object_mut).expect("a process").remove("start");
+        }
+        event
+    });
+    for part in ["process", "user", "container"] {
+        assert_eq!(typed[part], raw[part], "{part}");
+    }
+    assert_eq!(typed["process"]["vpid"], 1);
+    assert_eq!(typed["postern"]["process"], raw["postern"]["process"]);
+    for (agent, rung) in agents.into_iter().zip(["typed", "raw"]) {
+        let started = agent.stop().events.swap_remove(0);
+        assert_eq!(texts(&started, "/postern/sensors")[0], format!("processes: {rung} tracepoints"));
+    }
 }
 
 fn ends() {

@@ -39,9 +39,9 @@ fn script() -> String {
 
 fn debian() {
     let console = Parts::find().unwrap_or_else(|missing| panic!("{missing}")).boot(&script());
-    for sensor in ["processes", "logins", "login-details"] {
-        let armed = format!("ok      {sensor} ");
-        assert!(console.iter().any(|line| line.starts_with(&armed)), "{sensor}: {console:#?}");
+    for (sensor, rung) in [("processes", "typed tracepoints"), ("logins", "uprobes"), ("login-details", "uprobes")] {
+        let armed = format!("ok      {sensor:<14} {rung}");
+        assert!(console.contains(&armed), "{armed}: {console:#?}");
     }
     let is_event = |line: &&String| line.starts_with("{\"@timestamp\"");
     let events: Vec<Value> = console.iter().filter(is_event).map(|line| read(line)).collect();

@@ -55,7 +55,7 @@ pub(super) fn host_root(configured: Option<&Path>) -> (PathBuf, Option<String>) 
 }
 
 /// What every event says of this node.
-pub(super) fn node(config: &Config, host_root: &Path) -> Node {
+pub(super) fn node(config: &Config, host_root: &Path, host: &Host) -> Node {
     let uname = rustix::system::uname();
     let line = |path: &Path| {
         let text = fs::read_to_string(path).ok()?;
@@ -75,6 +75,7 @@ pub(super) fn node(config: &Config, host_root: &Path) -> Node {
         architecture: text(uname.machine()),
         os,
         cluster: config.cluster.clone(),
+        capabilities: host.capabilities,
         version: env!("CARGO_PKG_VERSION"),
         run_id: Ulid::generate().to_string().into(),
     }

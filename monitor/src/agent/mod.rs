@@ -122,12 +122,12 @@ impl Agent {
             notices.push(format!("this process lacks {} ({})", lacking.name, lacking.purpose));
         }
 
-        let node = Arc::new(machine::node(&config, &host_root));
+        let host = machine::host();
+        let node = Arc::new(machine::node(&config, &host_root, &host));
         let users = seed::passwd(&host_root).unwrap_or_else(|error| {
             notices.push(format!("users have no names: cannot read {}/etc/passwd: {error}", host_root.display()));
             Passwd::default()
         });
-        let host = machine::host();
         let decoder = Decoder::new(Arc::clone(&node.boot_id), boot_time_ns(), users, host.namespaces.mnt);
         let mut pipeline = Pipeline::new(host, decoder, config.access.clone());
         // Attached first, so that no process is missed between the two; what both see is the same process.

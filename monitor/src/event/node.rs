@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::Capabilities;
+
 /// What every event of a run says of its node and its agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -19,6 +21,8 @@ pub struct Node {
     pub os: Option<Arc<str>>,
     /// Cluster name, where it is known.
     pub cluster: Option<Arc<str>>,
+    /// All that a process of the node can be allowed: the bounding set of its init.
+    pub capabilities: Capabilities,
     /// Version of the agent.
     pub version: &'static str,
     /// Id of this run of the agent: a ULID. With the sequence number it identifies an event for ever.

@@ -324,7 +324,7 @@ impl Pipeline {
         Some(if first { Crossing::Started } else { Crossing::Entered })
     }
 
-    fn parent(&self, exec: &Exec<'_>) -> Option<Arc<Process>> {
+    fn parent(&mut self, exec: &Exec<'_>) -> Option<Arc<Process>> {
         let body = exec.body;
         if body.parent.is_none() {
             return None;
@@ -332,9 +332,10 @@ impl Pipeline {
         if let Some(known) = self.processes.get(body.parent) {
             return Some(Arc::clone(&known.process));
         }
-        Some(Arc::new(match self.processes.get(body.parent_image) {
-            Some(image) => self.decoder.forked(&image.process, body.parent, &body.parent_comm),
-            None => self.decoder.unknown(body.parent, &body.parent_comm),
+        let decoder = &self.decoder;
+        Some(self.processes.forked(body.parent, |processes| match processes.get(body.parent_image) {
+            Some(image) => decoder.forked(&image.process, body.parent, &body.parent_comm),
+            None => decoder.unknown(body.parent, &body.parent_comm),
         }))
     }
 

@@ -18,6 +18,8 @@ const RETENTION_NS: u64 = 30_000_000_000;
 const DEAD_MAX: usize = 8_192;
 /// How many live processes are remembered: twice what the kernel side tracks.
 const LIVE_MAX: usize = 131_072;
+/// How many processes that never executed are remembered, and then none for a moment.
+const FORKED_MAX: usize = 1_024;
 /// How many bytes of arguments are remembered of one process.
 const ARGS_KEPT: usize = 2_048;
 
@@ -45,6 +47,8 @@ pub struct ProcessTable {
     /// In the order in which they were added, for the bound.
     order: VecDeque<ProcessKey>,
     dead: VecDeque<(u64, ProcessKey)>,
+    /// Processes that run what they were forked from, and whose children executed.
+    forked: FxHashMap<ProcessKey, Arc<Process>>,
     evicted: u64,
 }
 
@@ -72,6 +76,20 @@ impl ProcessTable {
     /// The process that has that pid now, or had it last.
     pub fn by_pid(&self, pid: u32) -> Option<&Known> {
         self.known.get(self.by_pid.get(&pid)?)
+    }
+
+    /// The process with that key, which has not executed itself: as it was made the last time, or by `make`.
+    pub fn forked(&mut self, key: ProcessKey, make: impl FnOnce(&Self) -> Process) -> Arc<Process> {
+        let key = to_tick(key);
+        if let Some(known) = self.forked.get(&key) {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(make(self));
+        if self.forked.len() >= FORKED_MAX {
+            self.forked.clear();
+        }
+        self.forked.insert(key, Arc::clone(&made));
+        made
     }
 
     /// Adds a process, or replaces what was known of it before its exec.

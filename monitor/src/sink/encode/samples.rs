@@ -40,6 +40,7 @@ pub(super) fn node() -> Arc<Node> {
         architecture: "x86_64".into(),
         os: Some("Debian GNU/Linux 12 (bookworm)".into()),
         cluster: Some("prod-eu".into()),
+        capabilities: ALL_CAPABILITIES,
         version: "0.1.0",
         run_id: "01JD0Z6V7Q8R9S0T1V2W3X4Y5Z".into(),
     })
@@ -115,8 +116,8 @@ fn root() -> Credentials {
         group: user(0, "root"),
         real_user: user(1000, "ops"),
         real_group: user(1000, "ops"),
-        saved_user: user(0, "root"),
-        saved_group: user(0, "root"),
+        saved_user: user(1000, "ops"),
+        saved_group: user(1000, "ops"),
         login_user: Some(user(1000, "ops")),
         audit_session: Some(7),
         effective: ALL_CAPABILITIES,
@@ -186,7 +187,7 @@ fn bare_lineage() -> Lineage {
 
 /// Everything that can be odd about a process, and a parent with very long arguments.
 fn odd_lineage() -> Lineage {
-    let long = "x".repeat(3_000);
+    let long = "x".repeat(800);
     let mut parent = process(4300, "/usr/bin/xargs", &["xargs", &long, &long]);
     parent.inner_pid = Some(11);
     let mut leader = process(4290, "/bin/sh", &["sh"]);

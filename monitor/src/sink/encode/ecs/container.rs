@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use super::capabilities::Sets;
 use crate::{
-    event::{Body, Container, Event, HostNamespace, Pod, SecurityContext},
+    event::{Container, HostNamespace, Pod, SecurityContext},
     sink::encode::json::Object,
 };
 
@@ -12,12 +12,12 @@ use crate::{
 const LABELS: usize = 64;
 
 /// `container`, `orchestrator` and `kubernetes`. `cluster` is what `orchestrator` has on every event.
-pub(super) fn fields(event: &Event, cluster: &str, top: &mut Object<'_>) {
-    let container = event.container.as_deref();
-    let context = match &event.body {
-        Body::ContainerStarted(context) | Body::ContainerEntered(context) => Some(context),
-        _ => None,
-    };
+pub(super) fn fields(
+    container: Option<&Container>,
+    context: Option<&SecurityContext>,
+    cluster: &str,
+    top: &mut Object<'_>,
+) {
     top.object("container", |fields| {
         if let Some(container) = container {
             self::container(container, fields);

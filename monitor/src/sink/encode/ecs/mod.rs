@@ -5,14 +5,17 @@ mod agent;
 mod capabilities;
 mod container;
 mod login;
+mod memo;
 mod process;
 
 use std::{fmt::Write, sync::Arc};
 
-use capabilities::Sets;
-
+use self::memo::Memo;
 use super::{fields::ECS_VERSION, json::Object, sentence};
-use crate::event::{Alert, Body, Event, Login, Node, Session};
+use crate::event::{Alert, Body, Container, Event, Login, Node, Session};
+
+/// How many containers are remembered as they were encoded: more than a node runs.
+const CONTAINERS: usize = 512;
 
 /// Encodes the events of one run.
 #[derive(Clone, Debug)]
@@ -22,7 +25,8 @@ pub struct Encoder {
     constant: String,
     /// The fields of `orchestrator` that are the same on every event; empty outside a known cluster.
     cluster: String,
-    sets: Sets,
+    shared: process::Shared,
+    containers: Memo<Container, String>,
 }
 
 impl Encoder {
@@ -36,7 +40,8 @@ impl Encoder {
             fields.text("type", "kubernetes");
             fields.object("cluster", |cluster| cluster.text("name", name));
         }
-        Self { node, constant, cluster, sets: Sets::default() }
+        let shared = process::Shared::new(node.capabilities);
+        Self { node, constant, cluster, shared, containers: Memo::new(CONTAINERS) }
     }
 
     /// Appends `event` to `out`: one JSON object on one line, without a newline behind it. Fields are those of
@@ -53,19 +58,20 @@ impl Encoder {
         if let Some(sentence) = sentence::of(event) {
             top.display("message", sentence);
         }
+        let mut cut = false;
         if let Some(lineage) = &event.lineage {
-            top.object("process", |fields| process::lineage(event, lineage, &mut self.sets, fields));
+            top.object("process", |fields| cut = process::lineage(event, lineage, &mut self.shared, fields));
         }
         top.object("user", |fields| user(event, fields));
         if let Some(login) = login_of(event) {
             top.object("source", |fields| login::source(&login.source, fields));
         }
-        container::fields(event, &self.cluster, top);
+        self.container(event, top);
         related(event, top);
         if let Some(alert) = &event.alert {
             self::alert(alert, top);
         }
-        top.object("postern", |fields| self.own(event, fields));
+        top.object("postern", |fields| self.own(event, cut, fields));
         top.splice(&self.constant);
     }
 
@@ -101,7 +107,29 @@ impl Encoder {
         let _ = write!(out, "{}-{sequence}", self.node.run_id);
     }
 
-    fn own(&mut self, event: &Event, fields: &mut Object<'_>) {
+    /// `container`, `orchestrator` and `kubernetes`: the same on every event of a container, but for the one that starts it
+    /// and those that enter it.
+    fn container(&mut self, event: &Event, top: &mut Object<'_>) {
+        let context = match &event.body {
+            Body::ContainerStarted(context) | Body::ContainerEntered(context) => Some(context),
+            _ => None,
+        };
+        match (&event.container, context) {
+            (Some(container), None) => {
+                let cluster = &self.cluster;
+                let encode = |container: &Container| {
+                    let mut text = String::new();
+                    container::fields(Some(container), None, cluster, &mut Object::new(&mut text));
+                    text
+                };
+                top.splice(self.containers.get(container, encode));
+            }
+            (container, context) => container::fields(container.as_deref(), context, &self.cluster, top),
+        }
+    }
+
+    /// `cut` is whether arguments of a parent or leader were left out.
+    fn own(&mut self, event: &Event, cut: bool, fields: &mut Object<'_>) {
         fields.text("enrichment", event.enrichment.as_str());
         if let Some(session) = session_of(event) {
             fields.object("session", |fields| {
@@ -113,14 +141,14 @@ impl Encoder {
             });
         }
         if let Some(lineage) = &event.lineage {
-            fields.object("process", |fields| process::own(lineage, fields));
+            fields.object("process", |fields| process::own(event, lineage, cut, &self.shared, fields));
         }
         match &event.body {
             Body::SessionOpened(login) | Body::SessionClosed(login) | Body::LoginFailed(login) => {
                 fields.object("login", |fields| login::own(login, fields));
             }
             Body::ContainerStarted(context) | Body::ContainerEntered(context) => {
-                fields.object("container", |fields| container::own(context, &mut self.sets, fields));
+                fields.object("container", |fields| container::own(context, &mut self.shared.sets, fields));
             }
             Body::Agent(agent) => agent::own(agent, fields),
             Body::Exec | Body::End { .. } => {}

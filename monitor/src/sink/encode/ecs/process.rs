@@ -1,8 +1,10 @@
 //! `process.*`: a process, its parent and its leaders. Kibana's Session View draws its tree from these fields.
 
-use super::capabilities::Sets;
+use std::sync::Arc;
+
+use super::{capabilities::Sets, memo::Memo};
 use crate::{
-    event::{Argument, Body, Entry, Event, Executable, InMemory, Lineage, Process, Terminal, User},
+    event::{Argument, Body, Capabilities, Entry, Event, Executable, InMemory, Lineage, Process, Terminal, User},
     sink::encode::{
         command_line::{self, Quoting},
         json::Object,
@@ -11,39 +13,80 @@ use crate::{
 
 /// How many bytes of arguments a parent or leader brings along. A process with a whole 128 KiB of arguments would
 /// otherwise make every event of its descendants many times as long; its own event has them all.
-const RELATIVE_ARGS_BYTES: usize = 4096;
+const RELATIVE_ARGS_BYTES: usize = 1_024;
+/// How many parents and leaders are remembered as they were encoded.
+const REMEMBERED: usize = 512;
 
-/// `process`, whole.
-pub(super) fn lineage(event: &Event, lineage: &Lineage, sets: &mut Sets, fields: &mut Object<'_>) {
+/// What is reused from one process to the next.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    relatives: Memo<Process, Relative>,
+    pub(super) sets: Sets,
+    /// What the node's init can be allowed.
+    all_capabilities: Capabilities,
+}
+
+/// A process as its children name it.
+#[derive(Clone, Debug)]
+struct Relative {
+    fields: String,
+    command_line: String,
+    args_cut: bool,
+}
+
+impl Shared {
+    pub(super) fn new(all_capabilities: Capabilities) -> Self {
+        Self { relatives: Memo::new(REMEMBERED), sets: Sets::default(), all_capabilities }
+    }
+}
+
+impl Relative {
+    fn new(process: &Process) -> Self {
+        let args = within_limit(process);
+        let (mut fields, mut line) = (String::new(), String::new());
+        common(process, args, &mut Object::new(&mut fields));
+        command_line(args, &mut Object::new(&mut line));
+        Self { fields, command_line: line, args_cut: args.len() < process.args.len() }
+    }
+}
+
+/// `process`, whole. Returns whether arguments of a parent or leader were left out.
+pub(super) fn lineage(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) -> bool {
     let process = &*lineage.process;
     common(process, &process.args, fields);
     command_line(&process.args, fields);
     fields.object("thread", |thread| {
         thread.text("name", &process.name);
+        if matches!(event.body, Body::End { .. }) || has_all_capabilities(event, process, shared.all_capabilities) {
+            return;
+        }
         thread.object("capabilities", |capabilities| {
-            sets.write("effective", process.credentials.effective, capabilities);
-            sets.write("permitted", process.credentials.permitted, capabilities);
+            shared.sets.write("effective", process.credentials.effective, capabilities);
+            shared.sets.write("permitted", process.credentials.permitted, capabilities);
         });
     });
     if let Body::End { exit_code } = event.body {
         fields.signed("exit_code", i64::from(exit_code));
         fields.time("end", event.time);
     }
+    let relatives = &mut shared.relatives;
+    let mut cut = false;
     if let Some(parent) = &lineage.parent {
-        let args = within_limit(parent);
+        let parent = relatives.get(parent, Relative::new);
+        cut |= parent.args_cut;
         fields.object("parent", |fields| {
-            common(parent, args, fields);
-            command_line(args, fields);
+            fields.splice(&parent.fields);
+            fields.splice(&parent.command_line);
         });
     }
     for (key, leader) in [("group_leader", &lineage.group_leader), ("session_leader", &lineage.session_leader)] {
         if let Some(leader) = leader {
-            fields.object(key, |fields| self::leader(leader, process, fields));
+            fields.object(key, |fields| cut |= self::leader(leader, process, relatives, fields));
         }
     }
     fields.object("entry_leader", |fields| {
         match (&lineage.entry_leader, &lineage.entry) {
-            (Some(leader), _) => self::leader(leader, process, fields),
+            (Some(leader), _) => cut |= self::leader(leader, process, relatives, fields),
             (None, Some(entry)) => fields.number("pid", u64::from(entry.leader.tgid)),
             (None, None) => {}
         }
@@ -51,19 +94,26 @@ pub(super) fn lineage(event: &Event, lineage: &Lineage, sets: &mut Sets, fields:
             fields.object("entry_meta", |fields| meta(entry, fields));
         }
     });
+    cut
+}
+
+/// Root's own processes on the node, whose two lists of forty would be the greater part of every line. In a container they
+/// say that it is privileged, and stay.
+fn has_all_capabilities(event: &Event, process: &Process, all: Capabilities) -> bool {
+    let who = &process.credentials;
+    event.container.is_none() && who.effective == all && who.permitted == all
 }
 
 /// `postern.process`.
-pub(super) fn own(lineage: &Lineage, fields: &mut Object<'_>) {
+pub(super) fn own(event: &Event, lineage: &Lineage, cut: bool, shared: &Shared, fields: &mut Object<'_>) {
     let process = &*lineage.process;
     let Executable { path_cut, inode, device: (major, minor), script, in_memory, deleted, .. } = &process.executable;
     fields.flag("args_cut", process.args_cut);
     fields.flag("args_unreadable", process.args_unreadable);
     fields.flag("args_redacted", process.args_redacted);
-    fields.flag(
-        "relative_args_cut",
-        relatives(lineage).any(|relative| within_limit(relative).len() < relative.args.len()),
-    );
+    fields.flag("relative_args_cut", cut);
+    let is_exec = !matches!(event.body, Body::End { .. });
+    fields.flag("all_capabilities", is_exec && has_all_capabilities(event, process, shared.all_capabilities));
     fields.flag("path_cut", *path_cut);
     fields.flag("deleted", *deleted);
     fields.flag("seeded", process.seeded);
@@ -96,12 +146,30 @@ pub(super) fn user(user: &User, fields: &mut Object<'_>) {
     fields.maybe_text("name", user.name.as_deref());
 }
 
-fn leader(leader: &Process, process: &Process, fields: &mut Object<'_>) {
-    common(leader, within_limit(leader), fields);
-    fields.boolean("same_as_process", leader.key == process.key);
+/// Returns whether arguments were left out.
+fn leader(
+    leader: &Arc<Process>,
+    process: &Process,
+    relatives: &mut Memo<Process, Relative>,
+    fields: &mut Object<'_>,
+) -> bool {
+    let is_process = leader.key == process.key;
+    let cut = if is_process {
+        // It is another one for each process that leads itself: nothing to remember.
+        let args = within_limit(leader);
+        common(leader, args, fields);
+        args.len() < leader.args.len()
+    } else {
+        let leader = relatives.get(leader, Relative::new);
+        fields.splice(&leader.fields);
+        leader.args_cut
+    };
+    fields.boolean("same_as_process", is_process);
+    cut
 }
 
-/// What ECS has for a process, a parent and every leader alike.
+/// What ECS has for a process, a parent and every leader alike. Real and saved ids are named where they differ from the
+/// effective ones, as they do under setuid.
 fn common(process: &Process, args: &[Argument], fields: &mut Object<'_>) {
     fields.number("pid", u64::from(process.key.tgid));
     if let Some(inner) = process.inner_pid {
@@ -127,15 +195,17 @@ fn common(process: &Process, args: &[Argument], fields: &mut Object<'_>) {
         });
     }
     let who = &process.credentials;
-    for (key, one) in [
-        ("user", &who.user),
-        ("group", &who.group),
-        ("real_user", &who.real_user),
-        ("real_group", &who.real_group),
-        ("saved_user", &who.saved_user),
-        ("saved_group", &who.saved_group),
+    fields.object("user", |fields| user(&who.user, fields));
+    fields.object("group", |fields| user(&who.group, fields));
+    for (key, one, effective) in [
+        ("real_user", &who.real_user, &who.user),
+        ("real_group", &who.real_group, &who.group),
+        ("saved_user", &who.saved_user, &who.user),
+        ("saved_group", &who.saved_group, &who.group),
     ] {
-        fields.object(key, |fields| user(one, fields));
+        if one.id != effective.id {
+            fields.object(key, |fields| user(one, fields));
+        }
     }
 }
 
@@ -151,12 +221,6 @@ fn command_line(args: &[Argument], fields: &mut Object<'_>) {
 fn meta(entry: &Entry, fields: &mut Object<'_>) {
     fields.text("type", entry.entry_type.as_str());
     fields.object("source", |source| source.ip("ip", entry.source_ip));
-}
-
-fn relatives(lineage: &Lineage) -> impl Iterator<Item = &Process> {
-    [&lineage.parent, &lineage.group_leader, &lineage.session_leader, &lineage.entry_leader]
-        .into_iter()
-        .filter_map(Option::as_deref)
 }
 
 /// The arguments that fit into [`RELATIVE_ARGS_BYTES`], whole ones only.

@@ -81,6 +81,7 @@ impl EventLoop {
                 self.pipeline.input(Input::Agent(AgentEvent::Counted(counters)), since_boot_ns());
             }
             self.publish();
+            self.publisher.hand_over(Instant::now(), last_record.is_none());
             self.health.beat();
         };
         self.finish(reason);
@@ -123,6 +124,7 @@ impl EventLoop {
             if count < BATCH {
                 return any;
             }
+            self.publisher.hand_over(Instant::now(), false);
             self.health.beat();
         }
     }
@@ -213,5 +215,6 @@ impl EventLoop {
         }
         self.pipeline.input(Input::Agent(AgentEvent::Stopped { reason, counters }), since_boot_ns());
         self.publish();
+        self.publisher.hand_over(Instant::now(), true);
     }
 }

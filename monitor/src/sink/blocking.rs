@@ -63,7 +63,7 @@ impl Idle {
         self.lines.clear();
         self.done = 0;
         for line in batch {
-            self.lines.extend_from_slice(line.text.as_bytes());
+            self.lines.extend_from_slice(&line.text);
             self.lines.push(b'\n');
         }
     }

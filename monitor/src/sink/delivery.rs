@@ -1,4 +1,6 @@
 //! Delivery: one queue and one worker for each sink. A sink that is down is retried for ever, and holds nobody up.
+//!
+//! To wake a worker costs more than to encode a line, so ordinary lines are handed over many at a time. Alerts do not wait.
 
 use std::{
     io::IsTerminal as _,
@@ -6,10 +8,11 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +31,12 @@ use crate::{
 const BATCH_LINES: usize = 2_000;
 /// See `BATCH_LINES`.
 const BATCH_BYTES: usize = 1 << 20;
+/// Lines go to their workers this often while they come; one that comes alone goes at once.
+const HAND_OVER_EVERY: Duration = Duration::from_millis(20);
+/// So many bytes go to their worker at once.
+const HAND_OVER_BYTES: usize = 256 << 10;
+/// How many bytes of lines are allocated together.
+const BLOCK_BYTES: usize = 64 << 10;
 /// The first wait after a failure.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// The longest wait after failures.
@@ -37,6 +46,8 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 pub struct Publisher {
     encoder: Encoder,
     buffer: String,
+    /// Where the lines come to stand, one after the other.
+    block: BytesMut,
     outlets: Vec<Outlet>,
 }
 
@@ -51,6 +62,12 @@ struct Outlet {
     form: Form,
     events: Vec<Kind>,
     shared: Arc<Shared>,
+    /// What was not handed over yet.
+    pending: Vec<Line>,
+    pending_bytes: usize,
+    has_alert: bool,
+    /// When lines were handed over last.
+    handed_over: Option<Instant>,
     /// How many of the dropped lines have been told.
     told: u64,
 }
@@ -91,34 +108,57 @@ pub fn start(
             index,
         });
         tasks.spawn(work(sink, Arc::clone(&shared), drain.clone()));
-        outlets.push(Outlet { form: form(&settings.target), events: settings.events.clone(), shared, told: 0 });
+        outlets.push(Outlet {
+            form: form(&settings.target),
+            events: settings.events.clone(),
+            shared,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            has_alert: false,
+            handed_over: None,
+            told: 0,
+        });
     }
     let workers = Workers { tasks, drain, outlets: outlets.iter().map(|outlet| Arc::clone(&outlet.shared)).collect() };
-    Ok((Publisher { encoder: Encoder::new(Arc::clone(node)), buffer: String::new(), outlets }, workers))
+    let encoder = Encoder::new(Arc::clone(node));
+    Ok((Publisher { encoder, buffer: String::new(), block: BytesMut::new(), outlets }, workers))
 }
 
 impl Publisher {
-    /// Hands an event to every sink that takes its kind; encoded once for each form.
+    /// Encodes an event for every sink that takes its kind, once for each form. To be followed by `hand_over`.
     pub fn publish(&mut self, event: &Event) {
         let kind = event.kind();
-        let mut encoded: Vec<(Form, Arc<str>)> = Vec::with_capacity(2);
-        for outlet in &self.outlets {
+        let mut encoded: [Option<(Form, Bytes)>; 2] = [None, None];
+        for outlet in &mut self.outlets {
             if !outlet.events.is_empty() && !outlet.events.contains(&kind) {
                 continue;
             }
-            let text = if let Some((_, text)) = encoded.iter().find(|(form, _)| *form == outlet.form) {
-                Arc::clone(text)
+            let text = if let Some((_, text)) = encoded.iter().flatten().find(|(form, _)| *form == outlet.form) {
+                text.clone()
             } else {
                 self.buffer.clear();
                 match outlet.form {
                     Form::Json => self.encoder.encode(event, &mut self.buffer),
                     Form::Pretty { colour } => pretty(event, &mut self.buffer, colour),
                 }
-                let text: Arc<str> = self.buffer.as_str().into();
-                encoded.push((outlet.form, Arc::clone(&text)));
+                let text = store(&mut self.block, &self.buffer, kind);
+                if let Some(free) = encoded.iter_mut().find(|it| it.is_none()) {
+                    *free = Some((outlet.form, text.clone()));
+                }
                 text
             };
-            outlet.shared.put(Line { sequence: event.sequence, kind, time: event.time, text });
+            outlet.add(Line { sequence: event.sequence, kind, time: event.time, text });
+        }
+    }
+
+    /// Gives the workers what was published since, unless it can wait for more. With `all` nothing waits: for a while
+    /// nobody may come by again.
+    pub fn hand_over(&mut self, now: Instant, all: bool) {
+        for outlet in self.outlets.iter_mut().filter(|outlet| !outlet.pending.is_empty()) {
+            let long_ago = outlet.handed_over.is_none_or(|then| now - then >= HAND_OVER_EVERY);
+            if all || long_ago || outlet.has_alert || outlet.pending_bytes >= HAND_OVER_BYTES {
+                outlet.hand_over(now);
+            }
         }
     }
 
@@ -132,6 +172,33 @@ impl Publisher {
         };
         self.outlets.iter_mut().filter_map(lost).collect()
     }
+}
+
+impl Outlet {
+    fn add(&mut self, line: Line) {
+        self.pending_bytes += line.text.len();
+        self.has_alert |= line.kind == Kind::Alert;
+        self.pending.push(line);
+    }
+
+    fn hand_over(&mut self, now: Instant) {
+        self.shared.put(self.pending.drain(..));
+        self.pending_bytes = 0;
+        self.has_alert = false;
+        self.handed_over = Some(now);
+    }
+}
+
+/// Keeps a line. Alerts, which may wait long after the lines around them have gone, have memory of their own.
+fn store(block: &mut BytesMut, line: &str, kind: Kind) -> Bytes {
+    if kind == Kind::Alert || line.len() > BLOCK_BYTES / 4 {
+        return Bytes::copy_from_slice(line.as_bytes());
+    }
+    if block.capacity() < line.len() {
+        *block = BytesMut::with_capacity(BLOCK_BYTES);
+    }
+    block.put_slice(line.as_bytes());
+    block.split().freeze()
 }
 
 impl Workers {
@@ -160,11 +227,11 @@ impl Workers {
 }
 
 impl Shared {
-    fn put(&self, line: Line) {
+    fn put(&self, lines: impl Iterator<Item = Line>) {
         let was_empty = {
             let mut queue = self.queue();
             let was_empty = queue.len() == 0;
-            queue.put(line);
+            lines.for_each(|line| queue.put(line));
             self.dropped.store(queue.dropped(), Relaxed);
             self.show(&queue);
             was_empty
@@ -341,7 +408,8 @@ mod tests {
             figures: Arc::new(Figures::new([], ["a sink"])),
             index: 0,
         };
-        shared.put(Line { sequence: 0, kind: Kind::Event, time: Timestamp::UNIX_EPOCH, text: "{}".into() });
+        let line = Line { sequence: 0, kind: Kind::Event, time: Timestamp::UNIX_EPOCH, text: "{}".into() };
+        shared.put(std::iter::once(line));
         Arc::new(shared)
     }
 

@@ -12,7 +12,9 @@ mod queue;
 pub mod settings;
 mod stdout;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf};
+
+use bytes::Bytes;
 
 use self::{
     blocking::Blocking,
@@ -30,8 +32,8 @@ pub struct Line {
     pub kind: Kind,
     /// When it happened.
     pub time: Timestamp,
-    /// The line, without an end.
-    pub text: Arc<str>,
+    /// The line, without an end. Lines share the memory that they were written to one after the other.
+    pub text: Bytes,
 }
 
 /// Why a batch was not delivered, or a sink not built.

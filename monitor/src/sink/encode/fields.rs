@@ -273,8 +273,18 @@ const TABLE: &[Row] = &[
     one(PROCESS, "entry_leader.entry_meta.type", DOORS, "How the process tree came to be on the node"),
     one(PROCESS, "entry_leader.entry_meta.source.ip", Ip, "The remote address that it came from"),
     one(PROCESS, "thread.name", Keyword, "The name that the kernel keeps (`comm`), at most 15 bytes"),
-    many(PROCESS, "thread.capabilities.effective", Keyword, "Capabilities that it can use now; on executions, unless `postern.process.all_capabilities`"),
-    many(PROCESS, "thread.capabilities.permitted", Keyword, "Capabilities that it could raise; on executions, unless `postern.process.all_capabilities`"),
+    many(
+        PROCESS,
+        "thread.capabilities.effective",
+        Keyword,
+        "Capabilities that it can use now; on executions, unless `postern.process.all_capabilities`",
+    ),
+    many(
+        PROCESS,
+        "thread.capabilities.permitted",
+        Keyword,
+        "Capabilities that it could raise; on executions, unless `postern.process.all_capabilities`",
+    ),
     one(PROCESS, "exit_code", Long, "Exit code, as a shell shows it: 128 and the signal's number where one ended it"),
     one(PROCESS, "end", Date, "When it ended"),
     // People.

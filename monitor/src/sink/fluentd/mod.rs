@@ -186,8 +186,6 @@ async fn write(stream: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> io::Re
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::{
         io::{BufStream, duplex},
         net::TcpListener,
@@ -215,7 +213,7 @@ mod tests {
     }
 
     fn batch(sequence: u64) -> [Line; 1] {
-        let text = Arc::from(r#"{"a":1}"#);
+        let text = r#"{"a":1}"#.into();
         [Line { sequence, kind: Kind::Event, time: Timestamp::UNIX_EPOCH, text }]
     }
 

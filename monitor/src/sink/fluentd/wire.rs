@@ -57,14 +57,14 @@ fn entry(into: &mut Vec<u8>, line: &Line) {
     into.extend_from_slice(&(line.time.as_second() as u32).to_be_bytes());
     into.extend_from_slice(&(line.time.subsec_nanosecond() as u32).to_be_bytes());
     let start = into.len();
-    let record = serde_json::from_str::<serde_json::Value>(&line.text);
+    let record = serde_json::from_slice::<serde_json::Value>(&line.text);
     let written = record.is_ok_and(|record| rmp_serde::encode::write(into, &record).is_ok());
     if !written {
         // A line that is no JSON object still has to arrive.
         into.truncate(start);
         let _ = rmp::encode::write_map_len(into, 1);
         text(into, "message");
-        text(into, &line.text);
+        text(into, &String::from_utf8_lossy(&line.text));
     }
 }
 

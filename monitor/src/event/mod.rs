@@ -2,6 +2,7 @@
 
 mod agent;
 mod alert;
+mod arguments;
 mod container;
 mod entry;
 mod login;
@@ -12,13 +13,14 @@ use std::sync::Arc;
 
 pub use agent::{AgentEvent, Counters, Loss, LossCause};
 pub use alert::{Alert, Rule, Severity, Technique};
+pub use arguments::Arguments;
 pub use container::{Container, HostNamespace, Image, Owner, Pod, SeccompMode, SecurityContext};
 pub use entry::{Confidence, Door, Entry, EntryType, Session};
 pub use jiff::Timestamp;
 pub use login::{Login, LoginMethod, Source};
 pub use node::Node;
 pub use process::{
-    Argument, Capabilities, Credentials, Executable, InMemory, Lineage, Process, ProcessKey, Terminal, User,
+    Capabilities, Credentials, EntityId, Executable, InMemory, Lineage, Process, ProcessKey, Terminal, User,
 };
 
 /// One thing that happened on the node.

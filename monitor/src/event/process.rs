@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 pub use postern_ebpf::abi::ProcessKey;
 
-use super::{Entry, Timestamp};
+use super::{Arguments, Entry, Timestamp};
 
 /// A process as it was after its last exec. Immutable, so that every event and every descendant shares it.
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ pub struct Process {
     /// Identifies it for the life of this boot.
     pub key: ProcessKey,
     /// ECS `process.entity_id`: made of the boot id, the pid and the start time, the same in every run of the agent.
-    pub entity_id: Arc<str>,
+    pub entity_id: EntityId,
     /// The pid in its own pid namespace, if that differs.
     pub inner_pid: Option<u32>,
     /// When it started.
@@ -22,7 +22,7 @@ pub struct Process {
     /// `task_struct.comm`; what `ps` shows in its short form.
     pub name: Arc<str>,
     /// Its arguments, the program's own name first.
-    pub args: Arc<[Argument]>,
+    pub args: Arguments,
     /// How many arguments were passed, those cut off included; `None` where nobody can say.
     pub args_count: Option<u64>,
     /// Whether arguments were cut off.
@@ -41,8 +41,9 @@ pub struct Process {
     pub seeded: bool,
 }
 
-/// One argument, safe to print: bytes that are not UTF-8 are spelled `\xNN`.
-pub type Argument = Arc<str>;
+/// What identifies a process across events, runs and boots: 128 bits, shown in hexadecimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EntityId(pub [u8; 16]);
 
 /// The file that a process runs.
 #[derive(Clone, Debug, Default)]

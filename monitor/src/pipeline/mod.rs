@@ -142,7 +142,6 @@ impl Pipeline {
             marks.push((process.key, mark));
             self.processes.insert(Known {
                 process,
-                facts,
                 entry: Some(placed.entry),
                 entry_leader: Some(placed.leader),
                 container: container.map(|container| container.id.clone()),
@@ -287,7 +286,6 @@ impl Pipeline {
         };
         self.processes.insert(Known {
             process,
-            facts,
             entry: Some(placed.entry),
             entry_leader: Some(placed.leader),
             container: container.as_ref().map(|container| container.id.clone()),

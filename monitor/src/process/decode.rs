@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use postern_ebpf::abi::{Credentials as RawCredentials, ExecFlags, FileIdentity, Namespaces, ProcessKey, Tty};
 
 use super::{
+    intern::Texts,
     key::{entity_id, to_tick},
     redact::redact,
     seed::SeedProcess,
@@ -14,7 +15,7 @@ use super::{
     users::Passwd,
 };
 use crate::{
-    event::{Capabilities, Credentials, Executable, InMemory, Process, Terminal, User},
+    event::{Arguments, Capabilities, Credentials, Executable, InMemory, Process, Terminal, User},
     record::Exec,
 };
 
@@ -43,6 +44,7 @@ pub struct Decoder {
     boot_time_ns: i128,
     users: Passwd,
     host_mnt: u32,
+    texts: Texts,
     path: Vec<u8>,
 }
 
@@ -50,7 +52,7 @@ impl Decoder {
     /// `boot_time_ns` is the node's clock at boot, in nanoseconds since 1970; `host_mnt` the inode number of the node's
     /// own mount namespace.
     pub fn new(boot_id: Arc<str>, boot_time_ns: i128, users: Passwd, host_mnt: u32) -> Self {
-        Self { boot_id, boot_time_ns, users, host_mnt, path: Vec::new() }
+        Self { boot_id, boot_time_ns, users, host_mnt, texts: Texts::default(), path: Vec::new() }
     }
 
     /// The node's clock at `since_boot_ns` nanoseconds after boot.
@@ -70,7 +72,7 @@ impl Decoder {
         let is = |flag: u32| flags & flag != 0;
         let mut executable = executable(&body.file);
         exec.executable.write(&mut self.path);
-        executable.path = printable(&self.path);
+        executable.path = self.texts.get(&self.path);
         executable.path_cut = is(ExecFlags::PATH_CUT);
         executable.script = is(ExecFlags::SCRIPT).then(|| printable(exec.filename));
         executable.in_memory = if is(ExecFlags::MEMFD) {
@@ -81,38 +83,39 @@ impl Decoder {
         executable.deleted = body.file.links == 0 && !is(ExecFlags::MEMFD);
         exec.cwd.write(&mut self.path);
         let args_cut = is(ExecFlags::ARGV_CUT);
-        let working_directory = printable(&self.path);
+        let working_directory = self.texts.get(&self.path);
         let facts = facts(&body.credentials, body.namespaces, body.inner_pid);
         let raw = Raw {
             key: body.process,
-            comm: crate::record::until_zero(&body.comm),
+            name: self.texts.get(crate::record::until_zero(&body.comm)),
             argv: exec.argv,
             args_cut,
             args_unreadable: is(ExecFlags::ARGV_UNREADABLE),
             credentials: &body.credentials,
             tty: body.tty,
         };
-        (self.process(&raw, &facts, executable, working_directory, false), facts)
+        (self.process(raw, &facts, executable, working_directory, false), facts)
     }
 
     /// A process that was there before the agent.
     pub fn seeded(&mut self, seed: &SeedProcess) -> (Process, KernelFacts) {
         let mut executable = executable(&seed.file);
-        executable.path = printable(&seed.executable);
+        executable.path = self.texts.get(&seed.executable);
         let memfd = seed.deleted && seed.executable.starts_with(b"/memfd:");
         executable.in_memory = memfd.then_some(InMemory::Program);
         executable.deleted = seed.deleted && !memfd;
         let facts = facts(&seed.credentials, seed.namespaces, seed.inner_pid);
         let raw = Raw {
             key: seed.key,
-            comm: &seed.comm,
+            name: self.texts.get(&seed.comm),
             argv: &seed.argv,
             args_cut: seed.argv_cut,
             args_unreadable: false,
             credentials: &seed.credentials,
             tty: seed.tty,
         };
-        (self.process(&raw, &facts, executable, printable(&seed.cwd), true), facts)
+        let working_directory = self.texts.get(&seed.cwd);
+        (self.process(raw, &facts, executable, working_directory, true), facts)
     }
 
     /// A process that was forked from `image` and has not executed: it runs the same program under its own key.
@@ -138,7 +141,7 @@ impl Decoder {
             start: self.time(key.start_ns),
             executable: Executable::default(),
             name: printable(crate::record::until_zero(comm)),
-            args: Arc::from([]),
+            args: Arguments::of_text("".into()),
             args_count: None,
             args_cut: false,
             args_unreadable: false,
@@ -152,17 +155,17 @@ impl Decoder {
 
     fn process(
         &self,
-        raw: &Raw<'_>,
+        raw: Raw<'_>,
         facts: &KernelFacts,
         executable: Executable,
         working_directory: Arc<str>,
         seeded: bool,
     ) -> Process {
         let key = to_tick(raw.key);
-        let whole = raw.argv.strip_suffix(&[0]).unwrap_or(raw.argv);
-        let mut args: Vec<Arc<str>> =
-            if raw.argv.is_empty() { Vec::new() } else { whole.split(|&byte| byte == 0).map(printable).collect() };
-        let args_redacted = redact(&mut args);
+        let args = Arguments::of_text(printable(raw.argv));
+        let redacted = redact(&args);
+        let args_redacted = redacted.is_some();
+        let args = redacted.unwrap_or(args);
         Process {
             key,
             entity_id: entity_id(&self.boot_id, key),
@@ -170,9 +173,9 @@ impl Decoder {
             // To the nanosecond where the kernel said so; the key is brought down to the tick.
             start: self.time(raw.key.start_ns),
             executable,
-            name: printable(raw.comm),
-            args_count: (!raw.args_cut && !raw.args_unreadable).then_some(args.len() as u64),
-            args: args.into(),
+            name: raw.name,
+            args_count: (!raw.args_cut && !raw.args_unreadable).then_some(args.count() as u64),
+            args,
             args_cut: raw.args_cut,
             args_unreadable: raw.args_unreadable,
             args_redacted,
@@ -204,7 +207,7 @@ impl Decoder {
 
 struct Raw<'a> {
     key: ProcessKey,
-    comm: &'a [u8],
+    name: Arc<str>,
     argv: &'a [u8],
     args_cut: bool,
     args_unreadable: bool,

@@ -2,6 +2,7 @@
 //! reads /proc: no clock but the times handed in.
 
 mod decode;
+mod intern;
 mod key;
 pub mod login;
 pub mod proc_text;

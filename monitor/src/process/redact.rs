@@ -1,7 +1,9 @@
 //! Secrets in arguments. A command line is the wrong place for one, yet it is where they are found; the stream must not
 //! become a second such place. Only values go; the rest of the argument stays for the analyst.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+
+use crate::event::Arguments;
 
 const REPLACEMENT: &str = "<redacted>";
 
@@ -9,54 +11,71 @@ const REPLACEMENT: &str = "<redacted>";
 const NAMES: [&str; 10] =
     ["password", "passwd", "passphrase", "secret", "token", "apikey", "api-key", "api_key", "accesskey", "access_key"];
 
-/// Replaces the secrets among `args`; says whether there were any.
-pub(super) fn redact(args: &mut [Arc<str>]) -> bool {
+/// The arguments without the secrets among them; `None` if there are none.
+pub(super) fn redact(args: &Arguments) -> Option<Arguments> {
+    // Most command lines hold nothing that could be one.
+    args.iter().skip(1).any(may_hold_a_secret).then_some(())?;
     let mut any = false;
     let mut next_is_secret = false;
-    // The program's own name is no argument.
-    for arg in args.iter_mut().skip(1) {
+    let replaced = args.iter().enumerate().map(|(position, arg)| {
+        // The program's own name is no argument.
+        if position == 0 {
+            return Cow::Borrowed(arg);
+        }
         let replaced = if std::mem::take(&mut next_is_secret) && !arg.starts_with('-') {
             Some(REPLACEMENT.into())
         } else {
             next_is_secret = arg.starts_with('-') && !arg.contains('=') && names_a_secret(arg);
             without_value(arg).or_else(|| without_url_password(arg)).or_else(|| without_authorization(arg))
         };
-        if let Some(replaced) = replaced {
-            *arg = replaced;
-            any = true;
-        }
-    }
-    any
+        any |= replaced.is_some();
+        replaced.map_or(Cow::Borrowed(arg), Cow::Owned)
+    });
+    let replaced = replaced.collect();
+    any.then_some(replaced)
+}
+
+/// Every secret is named by an option, or stands behind a `=` or a `:`.
+fn may_hold_a_secret(arg: &str) -> bool {
+    arg.bytes().any(|byte| byte == b'=' || byte == b':') || (arg.starts_with('-') && names_a_secret(arg))
 }
 
 fn names_a_secret(name: &str) -> bool {
     // Options that name a file of secrets carry none themselves.
-    let name = name.trim_start_matches('-').to_ascii_lowercase();
-    !name.ends_with("file") && NAMES.iter().any(|part| name.contains(part))
+    let name = name.trim_start_matches('-').as_bytes();
+    !ends_with(name, b"file") && NAMES.iter().any(|part| contains(name, part.as_bytes()))
+}
+
+fn ends_with(text: &[u8], end: &[u8]) -> bool {
+    text.len().checked_sub(end.len()).is_some_and(|at| text[at..].eq_ignore_ascii_case(end))
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
 }
 
 /// `--password=x`, `TOKEN=x`.
-fn without_value(arg: &str) -> Option<Arc<str>> {
+fn without_value(arg: &str) -> Option<String> {
     let (name, value) = arg.split_once('=')?;
     let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    (is_name && !value.is_empty() && names_a_secret(name)).then(|| format!("{name}={REPLACEMENT}").into())
+    (is_name && !value.is_empty() && names_a_secret(name)).then(|| format!("{name}={REPLACEMENT}"))
 }
 
 /// `scheme://user:password@host`.
-fn without_url_password(arg: &str) -> Option<Arc<str>> {
+fn without_url_password(arg: &str) -> Option<String> {
     let (scheme, rest) = arg.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
     let (userinfo, _) = authority.rsplit_once('@')?;
     let (user, password) = userinfo.split_once(':')?;
-    (!password.is_empty()).then(|| format!("{scheme}://{user}:{REPLACEMENT}{}", &rest[userinfo.len()..]).into())
+    (!password.is_empty()).then(|| format!("{scheme}://{user}:{REPLACEMENT}{}", &rest[userinfo.len()..]))
 }
 
 /// `Authorization: Bearer x`.
-fn without_authorization(arg: &str) -> Option<Arc<str>> {
+fn without_authorization(arg: &str) -> Option<String> {
     let (name, value) = arg.split_once(':')?;
     let secret = ["authorization", "proxy-authorization", "x-api-key", "x-auth-token", "private-token"];
-    (!value.trim().is_empty() && secret.contains(&name.to_ascii_lowercase().as_str()))
-        .then(|| format!("{name}: {REPLACEMENT}").into())
+    (!value.trim().is_empty() && secret.iter().any(|it| name.eq_ignore_ascii_case(it)))
+        .then(|| format!("{name}: {REPLACEMENT}"))
 }
 
 #[cfg(test)]
@@ -64,9 +83,10 @@ mod tests {
     use super::*;
 
     fn redacted(args: &[&str]) -> (Vec<String>, bool) {
-        let mut args: Vec<Arc<str>> = args.iter().map(|&arg| arg.into()).collect();
-        let any = redact(&mut args);
-        (args.iter().map(ToString::to_string).collect(), any)
+        let args: Arguments = args.iter().collect();
+        let redacted = redact(&args);
+        let any = redacted.is_some();
+        (redacted.unwrap_or(args).iter().map(String::from).collect(), any)
     }
 
     #[test]

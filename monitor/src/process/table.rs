@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc};
 use postern_ebpf::abi::ProcessKey;
 use rustc_hash::FxHashMap;
 
-use super::{decode::KernelFacts, key::to_tick, text::cut};
+use super::key::to_tick;
 use crate::event::{Entry, Process};
 
 /// How long an ended process is remembered, in nanoseconds.
@@ -28,8 +28,6 @@ const ARGS_KEPT: usize = 2_048;
 pub struct Known {
     /// As in its own event, but for arguments that are too long to keep.
     pub process: Arc<Process>,
-    /// What the kernel said at its exec.
-    pub facts: KernelFacts,
     /// How its tree came to be here.
     pub entry: Option<Arc<Entry>>,
     /// Its leader, as it was at the time.
@@ -141,21 +139,10 @@ impl ProcessTable {
 
 /// The process with no more of its arguments than is kept.
 fn shortened(process: Arc<Process>) -> Arc<Process> {
-    let total: usize = process.args.iter().map(|arg| arg.len()).sum();
-    if total <= ARGS_KEPT {
+    if process.args.size() <= ARGS_KEPT {
         return process;
     }
-    let mut room = ARGS_KEPT;
-    let mut args = Vec::new();
-    for arg in process.args.iter() {
-        let part = cut(arg, room);
-        room -= part.len();
-        args.push(if part.len() == arg.len() { Arc::clone(arg) } else { part.into() });
-        if part.len() < arg.len() {
-            break;
-        }
-    }
-    Arc::new(Process { args: args.into(), args_cut: true, ..Process::clone(&process) })
+    Arc::new(Process { args: process.args.cut(ARGS_KEPT), args_cut: true, ..Process::clone(&process) })
 }
 
 #[cfg(test)]
@@ -165,17 +152,12 @@ mod tests {
 
     fn known(tgid: u32, start_ns: u64, args: &[&str]) -> Known {
         let decoder = Decoder::new("boot".into(), 0, Passwd::default(), 1);
-        let process = Process {
-            args: args.iter().map(|&arg| arg.into()).collect(),
-            ..decoder.unknown(ProcessKey::new(tgid, start_ns), b"x")
-        };
-        Known {
-            process: Arc::new(process),
-            facts: KernelFacts::default(),
-            entry: None,
-            entry_leader: None,
-            container: None,
-        }
+        let process = Process { args: args.iter().collect(), ..decoder.unknown(ProcessKey::new(tgid, start_ns), b"x") };
+        Known { process: Arc::new(process), entry: None, entry_leader: None, container: None }
+    }
+
+    fn program(known: Option<&Known>) -> &str {
+        known.and_then(|known| known.process.args.iter().next()).expect("remembered")
     }
 
     #[test]
@@ -184,11 +166,11 @@ mod tests {
         table.insert(known(7, 1_000_000_000, &["old"]));
         table.end(ProcessKey::new(7, 1_000_000_000), 2_000_000_000);
         table.insert(known(7, 3_000_000_000, &["new"]));
-        assert_eq!(&*table.get(ProcessKey::new(7, 1_000_000_000)).expect("remembered").process.args[0], "old");
-        assert_eq!(&*table.by_pid(7).expect("alive").process.args[0], "new");
+        assert_eq!(program(table.get(ProcessKey::new(7, 1_000_000_000))), "old");
+        assert_eq!(program(table.by_pid(7)), "new");
         table.expire(2_000_000_000 + RETENTION_NS);
         assert!(table.get(ProcessKey::new(7, 1_000_000_000)).is_none());
-        assert_eq!(&*table.by_pid(7).expect("alive").process.args[0], "new");
+        assert_eq!(program(table.by_pid(7)), "new");
     }
 
     #[test]
@@ -218,6 +200,6 @@ mod tests {
         let long = "ä".repeat(5_000);
         table.insert(known(7, 0, &["a", &long, "never"]));
         let kept = &table.by_pid(7).expect("known").process;
-        assert!(kept.args_cut && kept.args.len() == 2 && kept.args[1].len() <= ARGS_KEPT);
+        assert!(kept.args_cut && kept.args.count() == 2 && kept.args.size() <= ARGS_KEPT);
     }
 }

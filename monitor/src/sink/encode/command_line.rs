@@ -4,7 +4,6 @@
 use std::fmt::{self, Write};
 
 use super::escape;
-use crate::event::Argument;
 
 /// How arguments with characters that must not be shown raw are quoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +15,12 @@ pub(super) enum Quoting {
 }
 
 /// Writes `args` joined by spaces.
-pub(super) fn write<W: Write>(args: &[Argument], quoting: Quoting, out: &mut W) -> fmt::Result {
-    for (position, arg) in args.iter().enumerate() {
+pub(super) fn write<'a, W: Write>(
+    args: impl IntoIterator<Item = &'a str>,
+    quoting: Quoting,
+    out: &mut W,
+) -> fmt::Result {
+    for (position, arg) in args.into_iter().enumerate() {
         if position > 0 {
             out.write_char(' ')?;
         }
@@ -72,9 +75,8 @@ mod tests {
     use super::*;
 
     fn join(args: &[&str], quoting: Quoting) -> String {
-        let args: Vec<Argument> = args.iter().map(|arg| Argument::from(*arg)).collect();
         let mut out = String::new();
-        write(&args, quoting, &mut out).expect("a String takes everything");
+        write(args.iter().copied(), quoting, &mut out).expect("a String takes everything");
         out
     }
 

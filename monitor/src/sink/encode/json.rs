@@ -84,6 +84,18 @@ impl<'a> Object<'a> {
         self.out.push('"');
     }
 
+    /// Adds bytes as a text of hexadecimal digits.
+    pub(super) fn hexadecimal(&mut self, key: &'static str, bytes: &[u8]) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        self.key(key);
+        self.out.push('"');
+        for byte in bytes {
+            self.out.push(DIGITS[usize::from(byte >> 4)].into());
+            self.out.push(DIGITS[usize::from(byte & 15)].into());
+        }
+        self.out.push('"');
+    }
+
     /// Adds a truth value.
     pub(super) fn boolean(&mut self, key: &'static str, value: bool) {
         self.key(key);

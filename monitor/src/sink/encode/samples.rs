@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::event::{
-    AgentEvent, Alert, Argument, Body, Capabilities, Confidence, Container, Counters, Credentials, Door, Enrichment,
+    AgentEvent, Alert, Body, Capabilities, Confidence, Container, Counters, Credentials, Door, Enrichment, EntityId,
     Entry, EntryType, Event, Executable, HostNamespace, Image, InMemory, Lineage, Login, LoginMethod, Loss, LossCause,
     Node, Owner, Pod, Process, ProcessKey, Rule, SeccompMode, SecurityContext, Session, Severity, Source, Technique,
     Terminal, Timestamp, User,
@@ -85,12 +85,12 @@ pub(super) fn event(sequence: u64, body: Body, lineage: Option<Lineage>) -> Even
 pub(super) fn process(pid: u32, path: &str, args: &[&str]) -> Process {
     Process {
         key: ProcessKey { start_ns: u64::from(pid) * 1_000, tgid: pid, reserved: 0 },
-        entity_id: format!("{pid:032x}").into(),
+        entity_id: EntityId(u128::from(pid).to_be_bytes()),
         inner_pid: None,
         start: time(20_000 + i64::from(pid % 100)),
         executable: Executable { path: path.into(), inode: 131_842, device: (254, 1), ..Executable::default() },
         name: path.rsplit('/').next().unwrap_or_default().chars().take(15).collect::<String>().into(),
-        args: args.iter().map(|arg| Argument::from(*arg)).collect(),
+        args: args.iter().collect(),
         args_count: Some(args.len() as u64),
         args_cut: false,
         args_unreadable: false,

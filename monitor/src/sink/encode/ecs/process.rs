@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{capabilities::Sets, memo::Memo};
 use crate::{
-    event::{Argument, Body, Capabilities, Entry, Event, Executable, InMemory, Lineage, Process, Terminal, User},
+    event::{Body, Capabilities, Entry, Event, Executable, InMemory, Lineage, Process, Terminal, User},
     sink::encode::{
         command_line::{self, Quoting},
         json::Object,
@@ -42,19 +42,19 @@ impl Shared {
 
 impl Relative {
     fn new(process: &Process) -> Self {
-        let args = within_limit(process);
+        let (most, args_cut) = within_limit(process);
         let (mut fields, mut line) = (String::new(), String::new());
-        common(process, args, &mut Object::new(&mut fields));
-        command_line(args, &mut Object::new(&mut line));
-        Self { fields, command_line: line, args_cut: args.len() < process.args.len() }
+        common(process, most, &mut Object::new(&mut fields));
+        command_line(process, most, &mut Object::new(&mut line));
+        Self { fields, command_line: line, args_cut }
     }
 }
 
 /// `process`, whole. Returns whether arguments of a parent or leader were left out.
 pub(super) fn lineage(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) -> bool {
     let process = &*lineage.process;
-    common(process, &process.args, fields);
-    command_line(&process.args, fields);
+    common(process, usize::MAX, fields);
+    command_line(process, usize::MAX, fields);
     fields.object("thread", |thread| {
         thread.text("name", &process.name);
         if matches!(event.body, Body::End { .. }) || has_all_capabilities(event, process, shared.all_capabilities) {
@@ -156,9 +156,9 @@ fn leader(
     let is_process = leader.key == process.key;
     let cut = if is_process {
         // It is another one for each process that leads itself: nothing to remember.
-        let args = within_limit(leader);
-        common(leader, args, fields);
-        args.len() < leader.args.len()
+        let (most, cut) = within_limit(leader);
+        common(leader, most, fields);
+        cut
     } else {
         let leader = relatives.get(leader, Relative::new);
         fields.splice(&leader.fields);
@@ -169,18 +169,18 @@ fn leader(
 }
 
 /// What ECS has for a process, a parent and every leader alike. Real and saved ids are named where they differ from the
-/// effective ones, as they do under setuid.
-fn common(process: &Process, args: &[Argument], fields: &mut Object<'_>) {
+/// effective ones, as they do under setuid. `most` is how many arguments are named.
+fn common(process: &Process, most: usize, fields: &mut Object<'_>) {
     fields.number("pid", u64::from(process.key.tgid));
     if let Some(inner) = process.inner_pid {
         fields.number("vpid", u64::from(inner));
     }
-    fields.text("entity_id", &process.entity_id);
+    fields.hexadecimal("entity_id", &process.entity_id.0);
     fields.time("start", process.start);
     fields.text("executable", &process.executable.path);
     let name = process.executable_name();
     fields.text("name", if name.is_empty() { &process.name } else { name });
-    fields.texts("args", args);
+    fields.texts("args", process.args.iter().take(most));
     if let Some(count) = process.args_count {
         fields.number("args_count", count);
     }
@@ -209,11 +209,11 @@ fn common(process: &Process, args: &[Argument], fields: &mut Object<'_>) {
     }
 }
 
-fn command_line(args: &[Argument], fields: &mut Object<'_>) {
-    if !args.is_empty() {
+fn command_line(process: &Process, most: usize, fields: &mut Object<'_>) {
+    if most > 0 && !process.args.is_empty() {
         fields.written("command_line", |out| {
             // The writer escapes into a String, which takes everything.
-            let _ = command_line::write(args, Quoting::Plain, out);
+            let _ = command_line::write(process.args.iter().take(most), Quoting::Plain, out);
         });
     }
 }
@@ -223,14 +223,17 @@ fn meta(entry: &Entry, fields: &mut Object<'_>) {
     fields.object("source", |source| source.ip("ip", entry.source_ip));
 }
 
-/// The arguments that fit into [`RELATIVE_ARGS_BYTES`], whole ones only.
-fn within_limit(process: &Process) -> &[Argument] {
+/// How many arguments fit into [`RELATIVE_ARGS_BYTES`], whole ones only, and whether that leaves any out.
+fn within_limit(process: &Process) -> (usize, bool) {
+    if process.args.size() <= RELATIVE_ARGS_BYTES {
+        return (usize::MAX, false);
+    }
     let mut left = RELATIVE_ARGS_BYTES;
     let fits = process.args.iter().take_while(|arg| {
-        // An empty argument takes room too: its quotes and its comma.
-        let fits = arg.len() + 3 <= left;
-        left = left.saturating_sub(arg.len() + 3);
+        let fits = arg.len() < left;
+        left = left.saturating_sub(arg.len() + 1);
         fits
     });
-    &process.args[..fits.count()]
+    let count = fits.count();
+    (count, count < process.args.count())
 }

@@ -63,7 +63,7 @@ fn command(process: &Process, style: &str, line: &mut Line<'_>) {
                 return line.put(format_args!("[{name}]"));
             }
             // Writing to a String cannot fail.
-            let _ = command_line::write(&process.args, Quoting::Visible, line.out);
+            let _ = command_line::write(process.args.iter(), Quoting::Visible, line.out);
         });
     });
 }

@@ -56,7 +56,7 @@ fn run(wanted: &cli::Run) -> Exit {
     if let Err(error) = privileges::drop_after_attach() {
         return fail(Exit::Software, &error);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Software, &error),
     };

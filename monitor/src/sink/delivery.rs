@@ -12,13 +12,14 @@ use std::{
 };
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Line, Sink, SinkError,
     encode::{Encoder, pretty},
+    memory::Memory,
     queue::Queue,
     settings::{Format, SinkSettings, Target},
 };
@@ -28,15 +29,13 @@ use crate::{
 };
 
 /// How many lines, and how much, a sink is given at once.
-const BATCH_LINES: usize = 2_000;
+const BATCH_LINES: usize = 4_000;
 /// See `BATCH_LINES`.
-const BATCH_BYTES: usize = 1 << 20;
+const BATCH_BYTES: usize = 2 << 20;
 /// Lines go to their workers this often while they come; one that comes alone goes at once.
 const HAND_OVER_EVERY: Duration = Duration::from_millis(20);
 /// So many bytes go to their worker at once.
-const HAND_OVER_BYTES: usize = 256 << 10;
-/// How many bytes of lines are allocated together.
-const BLOCK_BYTES: usize = 64 << 10;
+const HAND_OVER_BYTES: usize = 1 << 20;
 /// The first wait after a failure.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// The longest wait after failures.
@@ -45,9 +44,9 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// The event loop's end: takes events and never waits.
 pub struct Publisher {
     encoder: Encoder,
-    buffer: String,
-    /// Where the lines come to stand, one after the other.
-    block: BytesMut,
+    json: Vec<u8>,
+    pretty: String,
+    memory: Memory,
     outlets: Vec<Outlet>,
 }
 
@@ -121,7 +120,7 @@ pub fn start(
     }
     let workers = Workers { tasks, drain, outlets: outlets.iter().map(|outlet| Arc::clone(&outlet.shared)).collect() };
     let encoder = Encoder::new(Arc::clone(node));
-    Ok((Publisher { encoder, buffer: String::new(), block: BytesMut::new(), outlets }, workers))
+    Ok((Publisher { encoder, json: Vec::new(), pretty: String::new(), memory: Memory::default(), outlets }, workers))
 }
 
 impl Publisher {
@@ -136,12 +135,18 @@ impl Publisher {
             let text = if let Some((_, text)) = encoded.iter().flatten().find(|(form, _)| *form == outlet.form) {
                 text.clone()
             } else {
-                self.buffer.clear();
-                match outlet.form {
-                    Form::Json => self.encoder.encode(event, &mut self.buffer),
-                    Form::Pretty { colour } => pretty(event, &mut self.buffer, colour),
-                }
-                let text = store(&mut self.block, &self.buffer, kind);
+                let text = match outlet.form {
+                    Form::Json => {
+                        self.json.clear();
+                        self.encoder.encode(event, &mut self.json);
+                        self.memory.store(&self.json, kind)
+                    }
+                    Form::Pretty { colour } => {
+                        self.pretty.clear();
+                        pretty(event, &mut self.pretty, colour);
+                        self.memory.store(self.pretty.as_bytes(), kind)
+                    }
+                };
                 if let Some(free) = encoded.iter_mut().find(|it| it.is_none()) {
                     *free = Some((outlet.form, text.clone()));
                 }
@@ -189,18 +194,6 @@ impl Outlet {
     }
 }
 
-/// Keeps a line. Alerts, which may wait long after the lines around them have gone, have memory of their own.
-fn store(block: &mut BytesMut, line: &str, kind: Kind) -> Bytes {
-    if kind == Kind::Alert || line.len() > BLOCK_BYTES / 4 {
-        return Bytes::copy_from_slice(line.as_bytes());
-    }
-    if block.capacity() < line.len() {
-        *block = BytesMut::with_capacity(BLOCK_BYTES);
-    }
-    block.put_slice(line.as_bytes());
-    block.split().freeze()
-}
-
 impl Workers {
     /// Waits until a worker ends, which on its own it never should; says which sink's.
     pub async fn died(&mut self) -> String {
@@ -242,7 +235,7 @@ impl Shared {
         }
     }
 
-    fn take(&self) -> Vec<Line> {
+    fn take(&self) -> Arc<Vec<Line>> {
         self.queue().take(BATCH_LINES, BATCH_BYTES)
     }
 
@@ -293,7 +286,9 @@ async fn work(mut sink: Sink, shared: Arc<Shared>, drain: CancellationToken) -> 
             continue;
         }
         deliver(&mut sink, &shared, &batch, &drain, pauses()).await;
-        shared.acknowledge(batch.len());
+        let count = batch.len();
+        drop(batch);
+        shared.acknowledge(count);
     }
 }
 

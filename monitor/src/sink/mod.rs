@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod encode;
 mod file;
 mod fluentd;
+mod memory;
 mod queue;
 pub mod settings;
 mod stdout;

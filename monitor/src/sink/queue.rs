@@ -3,7 +3,7 @@
 //!
 //! In memory for now. The durable spool takes this place behind the same three calls: put, take a batch, acknowledge.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use super::Line;
 use crate::event::Kind;
@@ -19,7 +19,7 @@ pub(super) struct Queue {
     /// What the waiting alerts weigh.
     alert_bytes: usize,
     /// Lines that are being delivered: out of the way, so that dropping stays cheap while a sink is down.
-    taken: Vec<Line>,
+    taken: Arc<Vec<Line>>,
     /// What they weigh.
     taken_bytes: usize,
     dropped: u64,
@@ -37,7 +37,7 @@ impl Queue {
             ordinary: VecDeque::new(),
             alerts: VecDeque::new(),
             alert_bytes: 0,
-            taken: Vec::new(),
+            taken: Arc::default(),
             taken_bytes: 0,
             dropped: 0,
         }
@@ -93,29 +93,34 @@ impl Queue {
 
     /// The next lines in the order of the stream, up to so many and so much; empty if none wait. The same ones again until
     /// they are acknowledged.
-    pub(super) fn take(&mut self, most_lines: usize, most_bytes: usize) -> Vec<Line> {
+    pub(super) fn take(&mut self, most_lines: usize, most_bytes: usize) -> Arc<Vec<Line>> {
         if self.taken.is_empty() {
-            while self.taken.len() < most_lines {
+            // Whoever delivered the batch before has let it go by now, so that its memory serves again.
+            let taken = Arc::make_mut(&mut self.taken);
+            while taken.len() < most_lines {
                 let lane = match (self.ordinary.front(), self.alerts.front()) {
                     (Some(line), Some(alert)) if line.sequence < alert.sequence => &mut self.ordinary,
                     (Some(_), None) => &mut self.ordinary,
                     _ => &mut self.alerts,
                 };
-                let fits = |line: &mut Line| self.taken.is_empty() || self.taken_bytes + weight(line) <= most_bytes;
+                let fits = |line: &mut Line| taken.is_empty() || self.taken_bytes + weight(line) <= most_bytes;
                 let Some(line) = lane.pop_front_if(fits) else { break };
                 self.taken_bytes += weight(&line);
                 if line.kind == Kind::Alert {
                     self.alert_bytes -= weight(&line);
                 }
-                self.taken.push(line);
+                taken.push(line);
             }
         }
-        self.taken.clone()
+        Arc::clone(&self.taken)
     }
 
     /// The lines that were taken are safe.
     pub(super) fn acknowledge(&mut self) {
-        self.taken.clear();
+        match Arc::get_mut(&mut self.taken) {
+            Some(taken) => taken.clear(),
+            None => self.taken = Arc::default(),
+        }
         self.bytes -= std::mem::take(&mut self.taken_bytes);
     }
 }
@@ -196,7 +201,7 @@ mod tests {
         ) {
             let mut queue = Queue::new(limit);
             let (mut put, mut delivered) = (0u64, Vec::new());
-            let mut in_flight = Vec::new();
+            let mut in_flight = Arc::default();
             for (alert, length, what) in steps {
                 match what {
                     // More is put while a batch is being delivered, and a batch that is asked for again is the same.

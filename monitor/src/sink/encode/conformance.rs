@@ -194,9 +194,12 @@ mod tests {
     use crate::sink::encode::{Encoder, samples};
 
     fn problems(change: impl Fn(String) -> String) -> String {
-        let mut line = String::new();
+        let mut line = Vec::new();
         Encoder::new(samples::node()).encode(&samples::exec(), &mut line);
-        check_line(&change(line)).err().map(|problems| problems.join("; ")).unwrap_or_default()
+        check_line(&change(String::from_utf8(line).expect("UTF-8")))
+            .err()
+            .map(|problems| problems.join("; "))
+            .unwrap_or_default()
     }
 
     #[test]

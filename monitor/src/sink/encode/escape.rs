@@ -37,26 +37,10 @@ const STOPS: [bool; 256] = {
     stops
 };
 
-/// Calls `run` with each stretch of `text` that stands for itself and `special` with each character between them that
-/// may not: the unsafe ones, quotation marks, backslashes.
-pub(super) fn split<S>(text: &str, state: &mut S, run: impl Fn(&mut S, &str), special: impl Fn(&mut S, char)) {
-    let bytes = text.as_bytes();
-    let (mut from, mut at) = (0, 0);
-    while at < bytes.len() {
-        if !STOPS[usize::from(bytes[at])] {
-            at += 1;
-            continue;
-        }
-        // The first byte of a character is never inside another one in UTF-8, so this is a boundary.
-        let Some(c) = text[at..].chars().next() else { break };
-        if is_unsafe(c) || c == '"' || c == '\\' {
-            run(state, &text[from..at]);
-            special(state, c);
-            from = at + c.len_utf8();
-        }
-        at += c.len_utf8();
-    }
-    run(state, &text[from..]);
+/// Whether something that may not stand for itself can begin with this byte: an unsafe character, a quotation mark or a
+/// backslash. Every other byte is copied as it is.
+pub(super) const fn may_stop(byte: u8) -> bool {
+    STOPS[byte as usize]
 }
 
 /// Spells unsafe characters the way a person reads them (`\n`, `\e`, `\u{9b}`) and passes on all else.

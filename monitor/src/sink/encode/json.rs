@@ -1,5 +1,9 @@
 //! A JSON writer that appends to a buffer and allocates nothing. It leaves out what is empty, objects included, and
 //! spells out every character that could act on a reader's terminal; serde's writer does neither.
+//!
+//! What takes a key is inlined: a key of known length is then written by a few moves. A call of the static build's `memcpy`
+//! costs more than the rest of a short field, and there are a hundred keys in a line.
+#![expect(clippy::inline_always, reason = "so that a key's length is known where it is written")]
 
 use std::{
     fmt::{self, Display, Write},
@@ -12,25 +16,26 @@ use super::{escape, timestamp};
 
 /// An object that is being written: its fields, without the braces.
 pub(super) struct Object<'a> {
-    out: &'a mut String,
+    out: &'a mut Vec<u8>,
     empty: bool,
 }
 
 impl<'a> Object<'a> {
     /// Writes the fields of an object; braces are up to the caller, so that encoded parts can be joined.
-    pub(super) fn new(out: &'a mut String) -> Self {
+    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
         Self { out, empty: true }
     }
 
     /// Adds fields that were encoded before; nothing if there are none.
-    pub(super) fn splice(&mut self, fields: &str) {
+    pub(super) fn splice(&mut self, fields: &[u8]) {
         if !fields.is_empty() {
             self.separate();
-            self.out.push_str(fields);
+            self.out.extend_from_slice(fields);
         }
     }
 
     /// Adds a text, unless it is empty.
+    #[inline(always)]
     pub(super) fn text(&mut self, key: &'static str, value: &str) {
         if !value.is_empty() {
             self.key(key);
@@ -39,6 +44,7 @@ impl<'a> Object<'a> {
     }
 
     /// Adds a text, where there is one.
+    #[inline(always)]
     pub(super) fn maybe_text(&mut self, key: &'static str, value: Option<&str>) {
         if let Some(value) = value {
             self.text(key, value);
@@ -46,63 +52,75 @@ impl<'a> Object<'a> {
     }
 
     /// Adds a text that is put together on the way.
+    #[inline(always)]
     pub(super) fn display(&mut self, key: &'static str, value: impl Display) {
         self.written(key, |out| {
-            // Writing to a String cannot fail, and the values' own Display do not.
+            // Writing to memory cannot fail, and the values' own Display do not.
             let _ = write!(out, "{value}");
         });
     }
 
     /// Adds a text that `write` writes.
+    #[inline(always)]
     pub(super) fn written(&mut self, key: &'static str, write: impl FnOnce(&mut Escaped<'_>)) {
         self.key(key);
-        self.out.push('"');
+        self.out.push(b'"');
         write(&mut Escaped(self.out));
-        self.out.push('"');
+        self.out.push(b'"');
     }
 
     /// Adds a number.
+    #[inline(always)]
     pub(super) fn number(&mut self, key: &'static str, value: u64) {
         self.key(key);
         decimal(self.out, value);
     }
 
     /// Adds a number that may be below zero.
+    #[inline(always)]
     pub(super) fn signed(&mut self, key: &'static str, value: i64) {
         self.key(key);
         if value < 0 {
-            self.out.push('-');
+            self.out.push(b'-');
         }
         decimal(self.out, value.unsigned_abs());
     }
 
     /// Adds a number as a text: an identifier, of which nobody computes anything.
+    #[inline(always)]
     pub(super) fn identifier(&mut self, key: &'static str, value: u64) {
         self.key(key);
-        self.out.push('"');
+        self.out.push(b'"');
         decimal(self.out, value);
-        self.out.push('"');
+        self.out.push(b'"');
     }
 
     /// Adds bytes as a text of hexadecimal digits.
+    #[inline(always)]
     pub(super) fn hexadecimal(&mut self, key: &'static str, bytes: &[u8]) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         self.key(key);
-        self.out.push('"');
+        self.out.push(b'"');
         for byte in bytes {
-            self.out.push(DIGITS[usize::from(byte >> 4)].into());
-            self.out.push(DIGITS[usize::from(byte & 15)].into());
+            self.out.push(DIGITS[usize::from(byte >> 4)]);
+            self.out.push(DIGITS[usize::from(byte & 15)]);
         }
-        self.out.push('"');
+        self.out.push(b'"');
     }
 
     /// Adds a truth value.
+    #[inline(always)]
     pub(super) fn boolean(&mut self, key: &'static str, value: bool) {
         self.key(key);
-        self.out.push_str(if value { "true" } else { "false" });
+        if value {
+            self.out.extend_from_slice(b"true");
+        } else {
+            self.out.extend_from_slice(b"false");
+        }
     }
 
     /// Adds a fact, unless it does not hold.
+    #[inline(always)]
     pub(super) fn flag(&mut self, key: &'static str, value: bool) {
         if value {
             self.boolean(key, true);
@@ -110,14 +128,16 @@ impl<'a> Object<'a> {
     }
 
     /// Adds a time, as RFC 3339 has it, in UTC and with nanoseconds.
+    #[inline(always)]
     pub(super) fn time(&mut self, key: &'static str, value: Timestamp) {
         self.key(key);
-        self.out.push('"');
+        self.out.push(b'"');
         timestamp::write(self.out, value);
-        self.out.push('"');
+        self.out.push(b'"');
     }
 
     /// Adds an address.
+    #[inline(always)]
     pub(super) fn ip(&mut self, key: &'static str, value: Option<IpAddr>) {
         if let Some(value) = value {
             self.display(key, value.to_canonical());
@@ -125,103 +145,109 @@ impl<'a> Object<'a> {
     }
 
     /// Adds an array of texts, unless it has none. Its elements may be empty: an empty argument is an argument.
+    #[inline(always)]
     pub(super) fn texts<T: AsRef<str>>(&mut self, key: &'static str, values: impl IntoIterator<Item = T>) {
         let mut values = values.into_iter().peekable();
         if values.peek().is_none() {
             return;
         }
         self.key(key);
-        let mut before = '[';
+        let mut before = b'[';
         for value in values {
             self.out.push(before);
             string(self.out, value.as_ref());
-            before = ',';
+            before = b',';
         }
-        self.out.push(']');
+        self.out.push(b']');
     }
 
     /// Adds an array of texts that are put together on the way, unless it has none.
+    #[inline(always)]
     pub(super) fn displays(&mut self, key: &'static str, values: impl IntoIterator<Item = impl Display>) {
         let mut values = values.into_iter().peekable();
         if values.peek().is_none() {
             return;
         }
         self.key(key);
-        let mut before = '[';
+        let mut before = b'[';
         for value in values {
             self.out.push(before);
-            self.out.push('"');
+            self.out.push(b'"');
             let _ = write!(Escaped(self.out), "{value}");
-            self.out.push('"');
-            before = ',';
+            self.out.push(b'"');
+            before = b',';
         }
-        self.out.push(']');
+        self.out.push(b']');
     }
 
     /// Adds a value that was encoded before.
-    pub(super) fn encoded(&mut self, key: &'static str, value: &str) {
+    #[inline(always)]
+    pub(super) fn encoded(&mut self, key: &'static str, value: &[u8]) {
         self.key(key);
-        self.out.push_str(value);
+        self.out.extend_from_slice(value);
     }
 
     /// Adds an object, unless `fill` adds nothing to it.
+    #[inline(always)]
     pub(super) fn object(&mut self, key: &'static str, fill: impl FnOnce(&mut Object<'_>)) {
         let (mark, empty) = (self.out.len(), self.empty);
         self.key(key);
-        self.out.push('{');
+        self.out.push(b'{');
         let mut inner = Object::new(self.out);
         fill(&mut inner);
         if inner.empty {
             self.out.truncate(mark);
             self.empty = empty;
         } else {
-            self.out.push('}');
+            self.out.push(b'}');
         }
     }
 
     /// Adds an array of objects, unless it has none.
+    #[inline(always)]
     pub(super) fn objects<T>(&mut self, key: &'static str, values: &[T], fill: impl Fn(&mut Object<'_>, &T)) {
         if values.is_empty() {
             return;
         }
         self.key(key);
-        let mut before = '[';
+        let mut before = b'[';
         for value in values {
             self.out.push(before);
-            self.out.push('{');
+            self.out.push(b'{');
             fill(&mut Object::new(self.out), value);
-            self.out.push('}');
-            before = ',';
+            self.out.push(b'}');
+            before = b',';
         }
-        self.out.push(']');
+        self.out.push(b']');
     }
 
     /// Adds a text under a name of foreign origin.
     pub(super) fn foreign(&mut self, key: impl Display, value: &str) {
         self.separate();
-        self.out.push('"');
+        self.out.push(b'"');
         let _ = write!(Escaped(self.out), "{key}");
-        self.out.push_str("\":");
+        self.out.extend_from_slice(b"\":");
         string(self.out, value);
     }
 
+    #[inline(always)]
     fn key(&mut self, key: &'static str) {
         self.separate();
-        self.out.push('"');
-        self.out.push_str(key);
-        self.out.push_str("\":");
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
     }
 
     fn separate(&mut self) {
         if !self.empty {
-            self.out.push(',');
+            self.out.push(b',');
         }
         self.empty = false;
     }
 }
 
 /// Escapes what is written to it, for the inside of a JSON string.
-pub(super) struct Escaped<'a>(&'a mut String);
+pub(super) struct Escaped<'a>(&'a mut Vec<u8>);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -230,31 +256,55 @@ impl Write for Escaped<'_> {
     }
 }
 
-fn string(out: &mut String, text: &str) {
-    out.push('"');
+fn string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
     escape_into(out, text);
-    out.push('"');
+    out.push(b'"');
 }
 
-fn escape_into(out: &mut String, text: &str) {
-    escape::split(text, out, String::push_str, special);
+fn escape_into(out: &mut Vec<u8>, text: &str) {
+    let mut rest = text;
+    loop {
+        // Most texts are short, and whole.
+        let plain = rest.bytes().take_while(|&byte| !escape::may_stop(byte));
+        let before = out.len();
+        out.extend(plain);
+        rest = &rest[out.len() - before..];
+        let Some(c) = rest.chars().next() else { break };
+        if escape::is_unsafe(c) || c == '"' || c == '\\' {
+            special(out, c);
+        } else {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        rest = &rest[c.len_utf8()..];
+    }
 }
 
-fn special(out: &mut String, c: char) {
+fn special(out: &mut Vec<u8>, c: char) {
     match c {
-        '"' => out.push_str("\\\""),
-        '\\' => out.push_str("\\\\"),
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
+        '"' => out.extend_from_slice(b"\\\""),
+        '\\' => out.extend_from_slice(b"\\\\"),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
         // No unsafe character lies beyond the basic plane, so four digits are enough.
         c => {
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
+            let _ = write!(Plain(out), "\\u{:04x}", u32::from(c));
         }
     }
 }
 
-fn decimal(out: &mut String, mut value: u64) {
+/// Writes what needs no escapes.
+struct Plain<'a>(&'a mut Vec<u8>);
+
+impl Write for Plain<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+fn decimal(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
@@ -265,8 +315,9 @@ fn decimal(out: &mut String, mut value: u64) {
             break;
         }
     }
-    // Digits are UTF-8.
-    out.push_str(str::from_utf8(&digits[at..]).unwrap_or_default());
+    for &digit in &digits[at..] {
+        out.push(digit);
+    }
 }
 
 #[cfg(test)]
@@ -274,9 +325,9 @@ mod tests {
     use super::*;
 
     fn object(fill: impl FnOnce(&mut Object<'_>)) -> String {
-        let mut out = String::new();
+        let mut out = Vec::new();
         fill(&mut Object::new(&mut out));
-        out
+        String::from_utf8(out).expect("UTF-8")
     }
 
     #[test]
@@ -299,8 +350,8 @@ mod tests {
                 a.signed("b", -12);
                 a.boolean("c", false);
             });
-            top.splice("\"x\":1");
-            top.splice("");
+            top.splice(b"\"x\":1");
+            top.splice(b"");
             top.texts("d", ["", "e"]);
             top.objects("f", &[1, 2], |f, n| f.number("g", *n));
             top.identifier("h", u64::MAX);

@@ -9,7 +9,7 @@ const REMEMBERED: usize = 16;
 /// Sets that were encoded before.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sets {
-    encoded: Vec<(Capabilities, String)>,
+    encoded: Vec<(Capabilities, Vec<u8>)>,
     /// The place that the next new set takes when all are taken.
     oldest: usize,
 }
@@ -26,14 +26,14 @@ impl Sets {
     }
 
     fn remember(&mut self, set: Capabilities) -> usize {
-        let mut text = String::from("[");
+        let mut text = vec![b'['];
         for (position, name) in set.names().enumerate() {
-            text.push_str(if position == 0 { "\"" } else { ",\"" });
+            text.extend_from_slice(if position == 0 { b"\"" } else { b",\"" });
             // Names are ours: letters and underscores.
-            text.push_str(name);
-            text.push('"');
+            text.extend_from_slice(name.as_bytes());
+            text.push(b'"');
         }
-        text.push(']');
+        text.push(b']');
         if self.encoded.len() < REMEMBERED {
             self.encoded.push((set, text));
             return self.encoded.len() - 1;
@@ -54,10 +54,10 @@ mod tests {
         let mut sets = Sets::default();
         for round in 0..3 {
             for bit in 0..40 {
-                let (set, mut out) = (Capabilities(3 << bit), String::new());
+                let (set, mut out) = (Capabilities(3 << bit), Vec::new());
                 sets.write("c", set, &mut Object::new(&mut out));
                 let names: Vec<_> = set.names().map(|name| format!("\"{name}\"")).collect();
-                assert_eq!(out, format!("\"c\":[{}]", names.join(",")), "round {round}");
+                assert_eq!(String::from_utf8(out), Ok(format!("\"c\":[{}]", names.join(","))), "round {round}");
             }
         }
         assert_eq!(sets.encoded.len(), REMEMBERED);

@@ -15,7 +15,7 @@ const LABELS: usize = 64;
 pub(super) fn fields(
     container: Option<&Container>,
     context: Option<&SecurityContext>,
-    cluster: &str,
+    cluster: &[u8],
     top: &mut Object<'_>,
 ) {
     top.object("container", |fields| {

@@ -22,19 +22,19 @@ const CONTAINERS: usize = 512;
 pub struct Encoder {
     node: Arc<Node>,
     /// `ecs`, `host` and `agent`, the same on every event.
-    constant: String,
+    constant: Vec<u8>,
     /// The fields of `orchestrator` that are the same on every event; empty outside a known cluster.
-    cluster: String,
+    cluster: Vec<u8>,
     shared: process::Shared,
-    containers: Memo<Container, String>,
+    containers: Memo<Container, Vec<u8>>,
 }
 
 impl Encoder {
     /// Prepares what every event of `node`'s run shares.
     pub fn new(node: Arc<Node>) -> Self {
-        let mut constant = String::new();
+        let mut constant = Vec::new();
         constant_fields(&node, &mut Object::new(&mut constant));
-        let mut cluster = String::new();
+        let mut cluster = Vec::new();
         if let Some(name) = node.cluster.as_deref().filter(|name| !name.is_empty()) {
             let mut fields = Object::new(&mut cluster);
             fields.text("type", "kubernetes");
@@ -46,10 +46,10 @@ impl Encoder {
 
     /// Appends `event` to `out`: one JSON object on one line, without a newline behind it. Fields are those of
     /// [`super::fields::all`]; what is not set is left out.
-    pub fn encode(&mut self, event: &Event, out: &mut String) {
-        out.push('{');
+    pub fn encode(&mut self, event: &Event, out: &mut Vec<u8>) {
+        out.push(b'{');
         self.fields(event, &mut Object::new(out));
-        out.push('}');
+        out.push(b'}');
     }
 
     fn fields(&mut self, event: &Event, top: &mut Object<'_>) {
@@ -103,7 +103,7 @@ impl Encoder {
     }
 
     fn event_id(&self, sequence: u64, out: &mut impl Write) {
-        // Writing to a String cannot fail.
+        // Writing to memory cannot fail.
         let _ = write!(out, "{}-{sequence}", self.node.run_id);
     }
 
@@ -118,7 +118,7 @@ impl Encoder {
             (Some(container), None) => {
                 let cluster = &self.cluster;
                 let encode = |container: &Container| {
-                    let mut text = String::new();
+                    let mut text = Vec::new();
                     container::fields(Some(container), None, cluster, &mut Object::new(&mut text));
                     text
                 };

@@ -29,8 +29,8 @@ pub(super) struct Shared {
 /// A process as its children name it.
 #[derive(Clone, Debug)]
 struct Relative {
-    fields: String,
-    command_line: String,
+    fields: Vec<u8>,
+    command_line: Vec<u8>,
     args_cut: bool,
 }
 
@@ -43,7 +43,7 @@ impl Shared {
 impl Relative {
     fn new(process: &Process) -> Self {
         let (most, args_cut) = within_limit(process);
-        let (mut fields, mut line) = (String::new(), String::new());
+        let (mut fields, mut line) = (Vec::new(), Vec::new());
         common(process, most, &mut Object::new(&mut fields));
         command_line(process, most, &mut Object::new(&mut line));
         Self { fields, command_line: line, args_cut }
@@ -212,7 +212,7 @@ fn common(process: &Process, most: usize, fields: &mut Object<'_>) {
 fn command_line(process: &Process, most: usize, fields: &mut Object<'_>) {
     if most > 0 && !process.args.is_empty() {
         fields.written("command_line", |out| {
-            // The writer escapes into a String, which takes everything.
+            // The writer escapes into memory, which takes everything.
             let _ = command_line::write(process.args.iter().take(most), Quoting::Plain, out);
         });
     }

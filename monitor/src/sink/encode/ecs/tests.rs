@@ -14,9 +14,9 @@ fn encode(event: &Event) -> String {
 }
 
 fn encode_on(node: Arc<Node>, event: &Event) -> String {
-    let mut line = String::new();
+    let mut line = Vec::new();
     Encoder::new(node).encode(event, &mut line);
-    line
+    String::from_utf8(line).expect("UTF-8")
 }
 
 fn parse(line: &str) -> Value {

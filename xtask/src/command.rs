@@ -42,6 +42,12 @@ impl Program {
         self
     }
 
+    /// Adds an argument.
+    pub(crate) fn argument(mut self, argument: &str) -> Self {
+        self.0.arg(argument);
+        self
+    }
+
     /// Runs it; an error unless it succeeds.
     pub(crate) fn run(mut self) -> Result<()> {
         let status = self.0.status().with_context(|| format!("cannot start {}", self.0.get_program().display()))?;

@@ -1,5 +1,6 @@
 //! Every developer task: `cargo xtask run`, `cargo xtask test` and what they are made of. One module for each.
 
+mod bench;
 mod build;
 mod command;
 mod fuzz;
@@ -39,6 +40,8 @@ enum Task {
     },
     /// Set up, and run every test that this machine can run.
     Test(test::Selection),
+    /// Measure what the agent costs.
+    Bench(bench::Wanted),
     /// Run every fuzz target for a while.
     Fuzz {
         /// Seconds for each.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Build => setup::install(false).and_then(|()| build::agent().map(drop)),
         Task::Run { arguments } => run(&arguments),
         Task::Test(selection) => return test::run(&selection),
+        Task::Bench(wanted) => bench::run(&wanted),
         Task::Fuzz { seconds } => fuzz::targets().try_for_each(|target| fuzz::run(target, seconds)),
         Task::Structure => structure::check(&command::root()),
         Task::Image => setup::install(true).and_then(|()| image::write().map(drop)),

@@ -48,6 +48,13 @@ const TEST_PACKAGES: [Package; 9] = [
     package("musl-tools", "/usr/bin/musl-gcc"),
 ];
 
+/// Other monitors, to measure beside ours.
+const PEER_PACKAGES: [Package; 3] = [
+    package("bpfcc-tools", "/usr/sbin/execsnoop-bpfcc"),
+    package("bpftrace", "/usr/bin/bpftrace"),
+    package("auditd", "/usr/sbin/auditd"),
+];
+
 /// Whether this process may install and watch.
 pub(crate) fn is_root() -> bool {
     program("id", ["-u"]).quietly().is_ok_and(|id| id.trim() == "0")
@@ -77,6 +84,11 @@ pub(crate) fn install(for_tests: bool) -> Result<()> {
         say(&format!("setup: done in {} s", started.elapsed().as_secs()));
     }
     Ok(())
+}
+
+/// Installs what the benchmark compares with.
+pub(crate) fn install_peers() -> Result<()> {
+    install_packages(&PEER_PACKAGES.iter().collect::<Vec<_>>())
 }
 
 /// Debian's kernel for virtual machines, which a test boots: downloaded and unpacked, never installed.

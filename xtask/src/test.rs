@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use crate::{
+    bench, build,
     command::{cargo, program, root, say},
     fuzz, image, licences, setup, structure,
 };
@@ -35,6 +36,8 @@ enum Part {
     Unit,
     /// The agent against the running kernel.
     Behaviour,
+    /// The benchmark's loads in small, for the truth of what the agent writes.
+    Bench,
     /// A short run of each fuzz target.
     Fuzz,
 }
@@ -74,6 +77,14 @@ fn parts(tally: &mut Tally, selection: &Selection) {
     }
     if wanted(Part::Behaviour) {
         part(tally, "behaviour tests", |tally| behaviours(tally, &selection.names));
+    }
+    if wanted(Part::Bench) {
+        const NAME: &str = "what the agent writes under load";
+        if setup::is_root() {
+            tally.check(NAME, bench);
+        } else {
+            tally.skips.push(format!("{NAME}: only root may watch the kernel"));
+        }
     }
     if wanted(Part::Fuzz) {
         for target in fuzz::targets() {
@@ -119,6 +130,11 @@ fn behaviours(tally: &mut Tally, names: &[String]) -> Result<()> {
         Err(error) => say(&format!("no kernel to boot: {error:#}")),
     }
     tests(tally, runner.into_command())
+}
+
+fn bench() -> Result<()> {
+    cargo(["build", "--package", "postern-tests"]).run()?;
+    bench::short(&root().join("target/debug/postern-bench"), &build::static_agent()?)
 }
 
 fn part(tally: &mut Tally, name: &str, run: impl FnOnce(&mut Tally) -> Result<()>) {

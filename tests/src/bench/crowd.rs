@@ -1,0 +1,106 @@
+//! A node with many processes and pods: how soon the agent watches it, and what it then holds in memory.
+
+use std::{
+    ffi::CString,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use postern_tests::harness::api_server::ApiServer;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    load::Ground,
+    spawn::spawn,
+    watched::{Memory, Watched},
+};
+
+/// An agent on such a node.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Crowd {
+    pub(crate) processes: usize,
+    pub(crate) pods: usize,
+    /// Seconds from its start until it is ready.
+    pub(crate) ready: f64,
+    pub(crate) memory: Memory,
+}
+
+/// Processes that wait, and are ended with this.
+struct Waiting(Vec<Pid>);
+
+impl Waiting {
+    fn start(program: &Path, count: usize) -> Result<Self> {
+        let path = CString::new(program.as_os_str().as_encoded_bytes())?;
+        let mut waiting = Self(Vec::with_capacity(count));
+        for number in 0..count {
+            let argument = CString::new(number.to_string())?;
+            waiting.0.push(spawn(&path, &[&path, &argument])?);
+        }
+        Ok(waiting)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        for &pid in &self.0 {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        for &pid in &self.0 {
+            let _ = waitpid(Some(pid), WaitOptions::empty());
+        }
+    }
+}
+
+/// Few processes, then ten thousand and 250 pods.
+pub(crate) fn measure(agent: &Path, folder: &Path, ground: &Ground, short: bool) -> Result<Vec<Crowd>> {
+    let sizes = if short { [(0, 0), (100, 10)] } else { [(0, 0), (10_000, 250)] };
+    sizes.into_iter().map(|(processes, pods)| crowd(agent, folder, ground, processes, pods)).collect()
+}
+
+fn crowd(agent: &Path, folder: &Path, ground: &Ground, processes: usize, pods: usize) -> Result<Crowd> {
+    let waiting = Waiting::start(&ground.pause(), processes)?;
+    let server = (pods > 0).then(|| ApiServer::start((0..pods).map(pod)));
+    let kubeconfig = server.as_ref().map(|server| server.kubeconfig_path().display().to_string());
+    let more = kubeconfig.map(|path| format!("node: {{name: node-1}}\nkubernetes: {{kubeconfig: {path}}}"));
+    let started = Instant::now();
+    let watched = Watched::start(agent, folder, more.as_deref().unwrap_or(""))?;
+    let ready = started.elapsed().as_secs_f64();
+    let end = Instant::now() + crate::watched::DEADLINE;
+    while watched.metric("postern_pods")? < pods as u64 {
+        anyhow::ensure!(Instant::now() < end, "the pods are not known");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    watched.settled()?;
+    let memory = watched.memory()?;
+    watched.check("", 0)?;
+    drop(waiting);
+    Ok(Crowd { processes, pods, ready, memory })
+}
+
+/// A pod as an ordinary Deployment makes it.
+fn pod(number: usize) -> serde_json::Value {
+    let container = format!("{number:064x}");
+    json!({
+        "metadata": {
+            "uid": format!("{number:08x}-0000-4000-8000-000000000000"), "name": format!("web-{number}"), "namespace": "shop",
+            "labels": {"app.kubernetes.io/name": "web", "app.kubernetes.io/part-of": "shop", "pod-template-hash": "7f9c"},
+            "ownerReferences":
+                [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-7f9c", "uid": "r", "controller": true}],
+        },
+        "spec": {
+            "nodeName": "node-1", "serviceAccountName": "web",
+            "containers": [{"name": "web", "image": "registry.example/shop/web:1"}],
+        },
+        "status": {
+            "phase": "Running",
+            "containerStatuses": [{
+                "name": "web", "ready": true, "restartCount": 0, "containerID": format!("containerd://{container}"),
+                "image": "registry.example/shop/web:1", "imageID": "registry.example/shop/web@sha256:4444",
+                "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+            }],
+        },
+    })
+}

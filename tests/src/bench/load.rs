@@ -1,0 +1,248 @@
+//! The loads, each of which knows what it did. Processes that make execs are workers of their own: threads of one process
+//! would wait for each other's memory.
+
+use std::{
+    ffi::CString,
+    fmt::Write as _,
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
+use rustix::process::{WaitOptions, waitpid};
+
+use crate::{spawn::spawn, tiny::Program};
+
+/// How many processes make execs at once.
+const WORKERS: u64 = 2;
+/// Execs in a second under `Paced`.
+const PACE: u32 = 1_000;
+
+/// What the machine is made to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Load {
+    /// Execs of a tiny static program by two workers, as fast as they can.
+    Storm,
+    /// A thousand execs a second.
+    Paced,
+    /// A shell's loop of builtins and subshells.
+    Forks,
+    /// A C compiler over generated files.
+    Compile,
+    /// getpid, openat, stat, read and connect in turn.
+    Syscalls,
+    /// tar, find and, where there is one, git over a tree of files.
+    Files,
+    /// Requests and answers over loopback.
+    Network,
+}
+
+/// What a load did.
+pub(crate) struct Done {
+    /// How long it took; for `Paced`, how long the worker was busy.
+    pub(crate) took: Duration,
+    /// How many execs of the tiny program there must be, numbered from zero, with the marker before the number.
+    pub(crate) execs: u64,
+}
+
+/// Where loads find what they need.
+pub(crate) struct Ground {
+    folder: PathBuf,
+    /// A fraction of the whole load: for a run that only checks truth.
+    short: bool,
+}
+
+impl Ground {
+    /// Prepares a folder: the tiny program, a tree of files, C sources.
+    pub(crate) fn prepare(folder: &Path, short: bool) -> Result<Self> {
+        Program::Exit.write(&folder.join("tiny"))?;
+        Program::Pause.write(&folder.join("pause"))?;
+        let ground = Self { folder: folder.to_owned(), short };
+        for directory in 0..ground.scale(40) {
+            let path = ground.tree().join(directory.to_string());
+            fs::create_dir_all(&path)?;
+            for file in 0..50 {
+                fs::write(path.join(format!("{file}.txt")), format!("{directory} {file}\n").repeat(50))?;
+            }
+        }
+        let _ = Command::new("git").args(["init", "--quiet"]).arg(ground.tree()).status();
+        for file in 0..ground.scale(8) {
+            let mut source = String::from("#include <stdio.h>\n");
+            for function in 0..100 {
+                let _ = writeln!(source, "int f{function}(int x) {{ return printf(\"%d\", x * {function}); }}");
+            }
+            fs::write(folder.join(format!("{file}.c")), source)?;
+        }
+        Ok(ground)
+    }
+
+    /// The program that does nothing.
+    pub(crate) fn tiny(&self) -> PathBuf {
+        self.folder.join("tiny")
+    }
+
+    /// The program that waits to be killed.
+    pub(crate) fn pause(&self) -> PathBuf {
+        self.folder.join("pause")
+    }
+
+    fn tree(&self) -> PathBuf {
+        self.folder.join("tree")
+    }
+
+    fn scale(&self, whole: u64) -> u64 {
+        if self.short { (whole / 20).max(1) } else { whole }
+    }
+
+    /// Why a load cannot be had here, if it cannot.
+    pub(crate) fn unavailable(load: Load) -> Option<&'static str> {
+        let works = |name: &str| {
+            Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+        };
+        match load {
+            Load::Compile if !works("cc") => Some("there is no C compiler"),
+            Load::Files if !works("tar") => Some("there is no tar"),
+            _ => None,
+        }
+    }
+
+    /// Runs a load to its end.
+    pub(crate) fn run(&self, load: Load, marker: &str) -> Result<Done> {
+        let execs = match load {
+            Load::Storm => self.scale(40_000),
+            Load::Paced => self.scale(u64::from(PACE) * 5),
+            _ => 0,
+        };
+        let started = Instant::now();
+        match load {
+            Load::Storm => workers(&self.folder, marker, execs, WORKERS, None).map(drop)?,
+            Load::Paced => {
+                return Ok(Done { took: workers(&self.folder, marker, execs, 1, Some(PACE))?, execs });
+            }
+            Load::Forks => {
+                let count = self.scale(10_000);
+                let script = format!("i=0; while [ $i -lt {count} ]; do ( : ); i=$((i+1)); done");
+                succeed(Command::new("/bin/sh").args(["-c", &script]))?;
+            }
+            Load::Compile => {
+                for file in 0..self.scale(8) {
+                    let source = self.folder.join(format!("{file}.c"));
+                    succeed(Command::new("cc").args(["-O1", "-c", "-o", "/dev/null"]).arg(source))?;
+                }
+            }
+            Load::Syscalls => system_calls(self.scale(200_000))?,
+            Load::Files => {
+                for _ in 0..self.scale(10) {
+                    succeed(Command::new("tar").args(["-cf", "-", "."]).current_dir(self.tree()))?;
+                    succeed(Command::new("find").args([".", "-size", "+1k"]).current_dir(self.tree()))?;
+                    if self.tree().join(".git").exists() {
+                        succeed(Command::new("git").args(["status", "--short"]).current_dir(self.tree()))?;
+                    }
+                }
+            }
+            Load::Network => network(self.scale(40_000))?,
+        }
+        Ok(Done { took: started.elapsed(), execs })
+    }
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    let status = command.stdout(Stdio::null()).stdin(Stdio::null()).status().with_context(|| format!("{command:?}"))?;
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(())
+}
+
+/// Shares the execs out among worker processes. Returns how long the busiest was busy. The marker goes by standard input:
+/// whoever had it among his arguments would be counted too.
+fn workers(folder: &Path, marker: &str, execs: u64, count: u64, pace: Option<u32>) -> Result<Duration> {
+    let program = std::env::current_exe()?;
+    let mut children = Vec::new();
+    for worker in 0..count {
+        let (first, end) = (execs * worker / count, execs * (worker + 1) / count);
+        let mut command = Command::new(&program);
+        command.arg("worker").arg(folder.join("tiny"));
+        command.args([first.to_string(), end.to_string(), pace.unwrap_or(0).to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        child.stdin.take().context("a pipe")?.write_all(marker.as_bytes())?;
+        children.push(child);
+    }
+    let mut longest = 0;
+    for child in children {
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "a worker failed: {}", output.status);
+        longest = longest.max(String::from_utf8(output.stdout)?.trim().parse()?);
+    }
+    Ok(Duration::from_nanos(longest))
+}
+
+/// A worker: executes the program once for each number, at most so often a second, and says how many nanoseconds it was busy.
+pub(crate) fn work(program: &Path, first: u64, end: u64, pace: u32) -> Result<u64> {
+    let mut marker = String::new();
+    std::io::stdin().read_to_string(&mut marker)?;
+    let path = CString::new(program.as_os_str().as_encoded_bytes())?;
+    let marker = CString::new(marker)?;
+    let started = Instant::now();
+    let mut busy = Duration::ZERO;
+    for number in first..end {
+        if pace > 0 {
+            let due = started + Duration::from_secs(number - first) / pace;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        let begun = Instant::now();
+        let number = CString::new(number.to_string())?;
+        let child = spawn(&path, &[&path, &marker, &number])?;
+        waitpid(Some(child), WaitOptions::empty())?;
+        busy += begun.elapsed();
+    }
+    Ok(busy.as_nanos() as u64)
+}
+
+fn system_calls(count: u64) -> Result<()> {
+    let zero = fs::File::open("/dev/zero")?;
+    let mut buffer = [0; 64];
+    // A port that nobody listens on: it was free a moment ago.
+    let closed = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    for number in 0..count {
+        std::hint::black_box(rustix::process::getppid());
+        drop(fs::File::open("/dev/null")?);
+        std::hint::black_box(rustix::fs::stat("/etc/passwd")?);
+        rustix::io::read(&zero, &mut buffer)?;
+        if number % 16 == 0 {
+            ensure!(TcpStream::connect(closed).is_err(), "somebody listens on {closed}");
+        }
+    }
+    Ok(())
+}
+
+fn network(requests: u64) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address: SocketAddr = listener.local_addr()?;
+    let server = thread::spawn(move || -> std::io::Result<()> {
+        let mut buffer = [0; 256];
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept()?;
+            stream.set_nodelay(true)?;
+            while stream.read(&mut buffer)? > 0 {
+                stream.write_all(&buffer)?;
+            }
+        }
+        Ok(())
+    });
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        let mut answer = [0; 256];
+        for _ in 0..requests / 2 {
+            stream.write_all(&[1; 64])?;
+            stream.read_exact(&mut answer)?;
+        }
+    }
+    server.join().map_err(|_| anyhow::anyhow!("the server panicked"))??;
+    Ok(())
+}

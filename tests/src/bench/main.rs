@@ -1,0 +1,128 @@
+//! What Postern costs. Not a test: it judges nothing but the truth of what the agent wrote, and leaves the figures to the
+//! reader. `cargo xtask bench` builds what it needs and runs it.
+
+mod compare;
+mod crowd;
+mod hooks;
+mod latency;
+mod load;
+mod peers;
+mod report;
+mod spawn;
+mod tiny;
+mod watched;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand, ValueEnum as _};
+use tempfile::TempDir;
+
+use crate::{
+    load::{Ground, Load},
+    peers::Peer,
+    report::Report,
+};
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Measure.
+    Run(Wanted),
+    /// What a load's worker does.
+    #[command(hide = true)]
+    Worker { program: PathBuf, first: u64, end: u64, pace: u32 },
+}
+
+#[derive(clap::Args)]
+struct Wanted {
+    /// The agent to measure.
+    #[arg(long)]
+    agent: PathBuf,
+    /// How often each load runs without and with it.
+    #[arg(long, default_value_t = 7)]
+    rounds: u32,
+    /// Other monitors for the same load in the same rounds.
+    #[arg(long, value_delimiter = ',')]
+    against: Vec<Peer>,
+    /// Small loads, for truth alone.
+    #[arg(long)]
+    short: bool,
+    /// Where to write the page, the figures and the plot.
+    #[arg(long)]
+    write: Option<PathBuf>,
+    /// Which loads; all of them, and all other measurements, where none is named.
+    loads: Vec<Load>,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Run(wanted) => run(&wanted),
+        Task::Worker { program, first, end, pace } => {
+            say(&load::work(&program, first, end, pace)?.to_string());
+            Ok(())
+        }
+    }
+}
+
+fn run(wanted: &Wanted) -> Result<()> {
+    let folder = TempDir::with_prefix("postern-bench-")?;
+    let ground = Ground::prepare(folder.path(), wanted.short)?;
+    let mut report = Report::of_this_machine(&wanted.agent, wanted.rounds)?;
+    let loads = if wanted.loads.is_empty() { Load::value_variants() } else { &wanted.loads };
+    for &load in loads {
+        if let Some(reason) = Ground::unavailable(load) {
+            say(&format!("skipped {load:?}: {reason}"));
+            continue;
+        }
+        // The others only tell of execs.
+        let peers = if load == Load::Storm { available(&wanted.against) } else { Vec::new() };
+        let rows = compare::compare(&wanted.agent, folder.path(), &ground, load, &peers, wanted.rounds)?;
+        for row in rows {
+            say(&report::line(&row));
+            report.compared.push(row);
+        }
+    }
+    if wanted.loads.is_empty() {
+        others(wanted, folder.path(), &ground, &mut report)?;
+    }
+    match &wanted.write {
+        Some(folder) => report.write(folder).context("the report cannot be written"),
+        None => Ok(()),
+    }
+}
+
+/// All that is no comparison of loads.
+fn others(wanted: &Wanted, folder: &Path, ground: &Ground, report: &mut Report) -> Result<()> {
+    let (agent, short) = (&wanted.agent, wanted.short);
+    report.hooks = hooks::measure(agent, folder, ground)?;
+    report.latency = latency::measure(agent, folder, ground, short)?;
+    report.idle = Some(compare::idle(agent, folder, Duration::from_secs(if short { 1 } else { 30 }))?);
+    report.crowds = crowd::measure(agent, folder, ground, short)?;
+    say(&report.rest());
+    Ok(())
+}
+
+fn available(peers: &[Peer]) -> Vec<Peer> {
+    let is_there = |peer: &&Peer| match peer.unavailable() {
+        Some(reason) => {
+            say(&format!("skipped {}: {reason}", peer.name()));
+            false
+        }
+        None => true,
+    };
+    peers.iter().filter(is_there).copied().collect()
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the program is for")]
+fn say(line: &str) {
+    println!("{line}");
+}

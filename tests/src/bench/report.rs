@@ -1,0 +1,210 @@
+//! The figures as lines for whoever waits, as a page, as data, and as a picture.
+
+use std::{fmt::Write as _, fs, path::Path, process::Command};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::{
+    compare::{Compared, Idle},
+    crowd::Crowd,
+    hooks::Hook,
+    latency::Latency,
+};
+
+/// All that was measured.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Report {
+    machine: String,
+    commit: String,
+    rounds: u32,
+    /// Bytes of the agent's file.
+    binary: u64,
+    pub(crate) compared: Vec<Compared>,
+    pub(crate) hooks: Vec<Hook>,
+    pub(crate) latency: Vec<Latency>,
+    pub(crate) idle: Option<Idle>,
+    pub(crate) crowds: Vec<Crowd>,
+}
+
+impl Report {
+    pub(crate) fn of_this_machine(agent: &Path, rounds: u32) -> Result<Self> {
+        let binary = fs::metadata(agent).with_context(|| agent.display().to_string())?.len();
+        Ok(Self { machine: machine()?, commit: commit(), rounds, binary, ..Self::default() })
+    }
+
+    /// All but the comparisons.
+    pub(crate) fn rest(&self) -> String {
+        let mut text = String::new();
+        let mut row = |name: &str, value: String| {
+            let _ = writeln!(text, "{name:<44} {value}");
+        };
+        for hook in &self.hooks {
+            row(
+                &format!("kernel program {}", hook.name),
+                format!("{:.2} us each, {} times", hook.each / 1e3, hook.runs),
+            );
+        }
+        for Latency { what, count, median, p99, most } in &self.latency {
+            let figures = format!("{median:.1} ms, 99 of 100 within {p99:.1} ms, at most {most:.1} ms ({count})");
+            row(&format!("until {what} is read"), figures);
+        }
+        if let Some(Idle { memory, cpu }) = &self.idle {
+            let share = format!("{:.2} % of a processor, {:.1} MiB resident", cpu * 100.0, mib(memory.resident));
+            row("idle", format!("{share} ({:.1} MiB its own)", mib(memory.anonymous)));
+        }
+        for Crowd { processes, pods, ready, memory } in &self.crowds {
+            let figures = format!("ready after {:.0} ms, {:.1} MiB resident", ready * 1e3, mib(memory.resident));
+            row(&format!("{processes} processes more, {pods} pods"), figures);
+        }
+        row("the program's file", format!("{:.1} MiB", mib(self.binary)));
+        text
+    }
+
+    /// Writes `performance.md`, `performance.json` and `performance.svg`.
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+        fs::write(folder.join("performance.json"), serde_json::to_string_pretty(self)? + "\n")?;
+        fs::write(folder.join("performance.svg"), self.plot())?;
+        fs::write(folder.join("performance.md"), self.page())?;
+        Ok(())
+    }
+
+    fn page(&self) -> String {
+        let mut page = format!(
+            "# Performance\n\n\
+             <!-- Written by `cargo xtask bench --write`. -->\n\n\
+             What Postern costs, measured by `cargo xtask bench --write` on {}, commit {}: each load without and with the agent in \
+             turn, {} rounds, the median with the least and the most. The agent is the static release build with every sensor \
+             armed; it writes every event to a file. After each run that file is held against what happened: every exec of \
+             the load is there once, and nothing is lost, or the run fails. The figures are in [performance.json](performance.json).\n\n\
+             ![Time under each load with a monitor, against none](performance.svg)\n\n\
+             | load | monitor | time without | time with | ratio | its processor time | per 100,000 execs | not told | resident |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
+            self.machine, self.commit, self.rounds
+        );
+        for row in &self.compared {
+            let Compared { load, monitor, without, with, ratio, cpu, execs, lost, resident } = row;
+            let per = if *execs > 0 { format!("{:.2} s", cpu.median * 1e5 / *execs as f64) } else { "-".into() };
+            let lost = if *execs > 0 { lost.to_string() } else { "-".into() };
+            let _ = writeln!(
+                page,
+                "| {load} | {monitor} | {:.3} s | {:.3} s | **{:.3}** ({:.3} to {:.3}) | {:.2} s | {per} | {lost} | {:.0} MiB |",
+                without.median,
+                with.median,
+                ratio.median,
+                ratio.least,
+                ratio.most,
+                cpu.median,
+                mib(*resident),
+            );
+        }
+        page.push_str("\n| what | |\n|---|---|\n");
+        for line in self.rest().lines() {
+            let (name, value) = line.split_at_checked(44).unwrap_or((line, ""));
+            let _ = writeln!(page, "| {} | {} |", name.trim(), value.trim());
+        }
+        page.push_str(LOADS);
+        page
+    }
+
+    /// A bar for each load and monitor, with a whisker from the least to the most.
+    fn plot(&self) -> String {
+        const LEFT: f64 = 170.0;
+        const WIDTH: f64 = 560.0;
+        const STEP: f64 = 26.0;
+        let most = self.compared.iter().map(|row| row.ratio.most).fold(1.2, f64::max) * 1.05;
+        let x = |ratio: f64| LEFT + ratio / most * WIDTH;
+        let bottom = 40.0 + STEP * self.compared.len() as f64;
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 780 {}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+             <style>text{{fill:#444}}.bar{{fill:#3b7dd8}}.peer{{fill:#b0762e}}.line{{stroke:#888;stroke-width:1}}\
+             @media(prefers-color-scheme:dark){{text{{fill:#ccc}}}}</style>\n\
+             <text x=\"{LEFT}\" y=\"16\">time with a monitor, against none (1.0 = no cost), {} rounds</text>\n",
+            bottom + 30.0,
+            self.rounds
+        );
+        for (row, at) in self.compared.iter().zip(0..) {
+            let y = 30.0 + STEP * f64::from(at);
+            let class = if row.monitor == "postern" { "bar" } else { "peer" };
+            let (least, median, longest) = (x(row.ratio.least), x(row.ratio.median), x(row.ratio.most));
+            let (middle, text) = (y + 8.0, y + 12.0);
+            let _ = writeln!(
+                svg,
+                "<text x=\"{}\" y=\"{text}\" text-anchor=\"end\">{}, {}</text>\
+                 <rect class=\"{class}\" x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"16\"/>\
+                 <line class=\"line\" x1=\"{least:.1}\" x2=\"{longest:.1}\" y1=\"{middle}\" y2=\"{middle}\"/>\
+                 <text x=\"{:.1}\" y=\"{text}\">{:.2}</text>",
+                LEFT - 8.0,
+                row.load,
+                row.monitor,
+                median - LEFT,
+                longest + 6.0,
+                row.ratio.median,
+            );
+        }
+        let one = x(1.0);
+        let _ = writeln!(svg, "<line class=\"line\" x1=\"{one:.1}\" x2=\"{one:.1}\" y1=\"24\" y2=\"{bottom}\"/>");
+        for tick in 0..=(most * 2.0) as u32 {
+            let value = f64::from(tick) / 2.0;
+            let _ = writeln!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{value:.1}</text>",
+                x(value),
+                bottom + 16.0
+            );
+        }
+        svg.push_str("</svg>\n");
+        svg
+    }
+}
+
+const LOADS: &str = "\n## Loads\n\n\
+    * storm: 40,000 execs of a static program of 129 bytes by two workers that do nothing else, `vfork(2)` each.\n\
+    * paced: a thousand execs a second for five seconds; the time is what the worker was busy.\n\
+    * forks: a shell's loop of 10,000 subshells; nothing is executed.\n\
+    * compile: a C compiler over generated files.\n\
+    * syscalls: 200,000 times getppid, openat, stat and read, and a connection that is refused every sixteenth time.\n\
+    * files: tar, find and git over a tree of 2,000 files.\n\
+    * network: 40,000 requests and answers over loopback.\n\n\
+    Two workers take both processors of a machine that has two: there the time that the agent itself takes is in the ratio too.\n";
+
+/// A comparison on one line.
+pub(crate) fn line(row: &Compared) -> String {
+    let Compared { load, monitor, without, with, ratio, cpu, execs, lost, resident } = row;
+    let per = if *execs > 0 {
+        format!(", {:.2} s per 100,000 execs", cpu.median * 1e5 / *execs as f64)
+    } else {
+        String::new()
+    };
+    format!(
+        "{load:<9} {monitor:<10} {:.3} s -> {:.3} s, {:.3}x ({:.3} to {:.3}); {:.2} s of a processor{per}; {lost} not told; {:.0} MiB",
+        without.median,
+        with.median,
+        ratio.median,
+        ratio.least,
+        ratio.most,
+        cpu.median,
+        mib(*resident),
+    )
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+fn machine() -> Result<String> {
+    let processor = fs::read_to_string("/proc/cpuinfo")?;
+    let model = processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("");
+    let memory = fs::read_to_string("/proc/meminfo")?;
+    let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).context("a figure")?;
+    let gib = memory.trim().trim_end_matches(" kB").parse::<u64>()? >> 20;
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let processors = std::thread::available_parallelism()?;
+    Ok(format!("{} x {}, {gib} GiB, Linux {kernel}", processors, model.trim_start_matches([' ', '\t', ':'])))
+}
+
+fn commit() -> String {
+    let output = Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    if text.is_empty() { "unknown".into() } else { text }
+}

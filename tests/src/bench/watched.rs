@@ -1,0 +1,159 @@
+//! The agent under test: what it costs, and whether it told the truth.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use postern_tests::harness::program;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything may take that the agent does.
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
+/// An agent that uses less than this of a processor in [`QUIET`] has nothing to do.
+const IDLE: Duration = Duration::from_millis(1);
+/// See `IDLE`.
+const QUIET: Duration = Duration::from_millis(250);
+
+/// A running agent that writes its events to a file.
+pub(crate) struct Watched {
+    child: Child,
+    admin: String,
+    events: PathBuf,
+}
+
+/// Bytes of resident memory.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub(crate) struct Memory {
+    /// All of it, the program's own file and the kernel's ring included.
+    pub(crate) resident: u64,
+    /// What nothing else shares.
+    pub(crate) anonymous: u64,
+}
+
+impl Watched {
+    /// Starts it, and waits until every sensor is armed.
+    pub(crate) fn start(agent: &Path, folder: &Path, more: &str) -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let admin = format!("127.0.0.1:{port}");
+        let events = folder.join("events.json");
+        if events.exists() {
+            fs::remove_file(&events)?;
+        }
+        let file = folder.join("postern.yaml");
+        let sink = format!("{{type: file, path: {}, max_size: 64GiB, keep: 1}}", events.display());
+        fs::write(&file, format!("{more}\nsinks: [{sink}]\nadmin: {{address: '{admin}'}}\n"))?;
+        let mut command = Command::new(agent);
+        command.args(["run", "--config"]).arg(&file).env_remove("KUBERNETES_SERVICE_HOST");
+        let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().context("the agent does not start")?;
+        let mut watched = Self { child, admin, events };
+        let end = Instant::now() + DEADLINE;
+        while !watched.ask("/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            ensure!(watched.child.try_wait()?.is_none(), "the agent ended at its start");
+            ensure!(Instant::now() < end, "the agent is not ready after {DEADLINE:?}");
+            thread::park_timeout(Duration::from_millis(2));
+        }
+        Ok(watched)
+    }
+
+    /// Its pid.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Time on processors of all its threads that live. Those of the pool for blocking calls live for ten idle seconds.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let mut sum = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+            // A thread that has just ended.
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+            sum += text.split(' ').next().context("a figure")?.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(sum))
+    }
+
+    /// Waits until the agent has nothing to do any more; returns what it has used so far.
+    pub(crate) fn settled(&self) -> Result<Duration> {
+        let end = Instant::now() + DEADLINE;
+        let mut before = self.cpu()?;
+        loop {
+            thread::sleep(QUIET);
+            let now = self.cpu()?;
+            if now.saturating_sub(before) < IDLE {
+                return Ok(now);
+            }
+            ensure!(Instant::now() < end, "the agent is still busy after {DEADLINE:?}");
+            before = now;
+        }
+    }
+
+    /// What it holds in memory now.
+    pub(crate) fn memory(&self) -> Result<Memory> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let figure = |name: &str| -> Result<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).context("a figure")?;
+            Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+        };
+        Ok(Memory { resident: figure("VmRSS:")?, anonymous: figure("RssAnon:")? })
+    }
+
+    /// The sum of a metric over its labels.
+    pub(crate) fn metric(&self, name: &str) -> Result<u64> {
+        let page = self.ask("/metrics")?;
+        let values = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        values.map(|line| line.rsplit(' ').next().unwrap_or("").parse::<u64>().map_err(Into::into)).sum()
+    }
+
+    fn ask(&self, path: &str) -> Result<String> {
+        let mut stream = TcpStream::connect(&self.admin)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: postern\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// Stops it, and holds what it wrote against what happened: each exec once, nothing lost, every record accounted for.
+    pub(crate) fn check(mut self, marker: &str, execs: u64) -> Result<()> {
+        let lost = self.metric("postern_hook_lost_total")? + self.metric("postern_sink_dropped_total")?;
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let status = program::wait(&mut self.child, DEADLINE).context("the agent does not stop")?;
+        ensure!(status.success(), "the agent ended with {status}");
+        let mut seen = vec![0_u32; usize::try_from(execs)?];
+        let wanted = format!(",\"{marker}\",\"");
+        for (position, line) in (0..).zip(BufReader::new(fs::File::open(&self.events)?).lines()) {
+            let line = line?;
+            ensure!(sequence(&line) == Some(position), "the stream has a gap before {line}");
+            let is_exec = line.contains("\"kind\":\"event\",\"action\":\"exec\"");
+            let Some((_, rest)) = line.split_once(&wanted).filter(|_| is_exec) else { continue };
+            let number: usize = rest.split('"').next().unwrap_or("").parse().context("a number behind the marker")?;
+            *seen.get_mut(number).context("a number that nobody passed")? += 1;
+        }
+        let missing = seen.iter().filter(|&&times| times == 0).count();
+        let doubled = seen.iter().filter(|&&times| times > 1).count();
+        if lost > 0 || missing > 0 || doubled > 0 {
+            bail!(
+                "of {execs} execs {missing} are missing and {doubled} are there twice; {lost} records are told to be lost"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // Already ended, after `check`.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn sequence(line: &str) -> Option<u64> {
+    line.split_once("\"sequence\":")?.1.split(',').next()?.parse().ok()
+}

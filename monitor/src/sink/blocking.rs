@@ -1,7 +1,7 @@
 //! Sinks that write with blocking calls: on a thread of the runtime's pool that is made for that, so that a pipe nobody
 //! reads or a slow disk holds up nobody else.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use super::{Line, SinkError};
 
@@ -20,28 +20,29 @@ pub(super) struct Blocking {
 
 struct Idle {
     writer: Box<dyn WriteLines>,
-    /// The lines of the last batch.
-    lines: Vec<u8>,
-    /// How many bytes of them are written.
-    done: usize,
+    /// How many lines of the last batch are written.
+    lines_done: usize,
+    /// How many bytes of those that stand together behind them.
+    bytes_done: usize,
     /// Where the last batch was not wholly written: its first sequence number.
     unfinished: Option<u64>,
 }
 
 impl Blocking {
     pub(super) fn new(writer: impl WriteLines) -> Self {
-        Self { idle: Some(Idle { writer: Box::new(writer), lines: Vec::new(), done: 0, unfinished: None }) }
+        Self { idle: Some(Idle { writer: Box::new(writer), lines_done: 0, bytes_done: 0, unfinished: None }) }
     }
 
-    pub(super) async fn deliver(&mut self, batch: &[Line]) -> Result<(), SinkError> {
+    pub(super) async fn deliver(&mut self, batch: &Arc<Vec<Line>>) -> Result<(), SinkError> {
         let Some(first) = batch.first() else { return Ok(()) };
         let gone = || SinkError::System { place: "writer".into(), source: io::ErrorKind::Interrupted.into() };
         let mut idle = self.idle.take().ok_or_else(gone)?;
         if idle.unfinished != Some(first.sequence) {
-            idle.take_in(batch);
+            (idle.lines_done, idle.bytes_done) = (0, 0);
         }
+        let lines = Arc::clone(batch);
         let write = move || {
-            let result = idle.writer.write(&idle.lines, &mut idle.done);
+            let result = idle.write(&lines);
             (idle, result)
         };
         let (mut idle, result) = match tokio::task::spawn_blocking(write).await {
@@ -59,12 +60,52 @@ impl Blocking {
 }
 
 impl Idle {
-    fn take_in(&mut self, batch: &[Line]) {
-        self.lines.clear();
-        self.done = 0;
-        for line in batch {
-            self.lines.extend_from_slice(&line.text);
-            self.lines.push(b'\n');
+    fn write(&mut self, batch: &[Line]) -> Result<(), SinkError> {
+        loop {
+            let (lines, count) = together(batch.get(self.lines_done..).unwrap_or_default());
+            if count == 0 {
+                return Ok(());
+            }
+            self.writer.write(lines, &mut self.bytes_done)?;
+            self.lines_done += count;
+            self.bytes_done = 0;
         }
+    }
+}
+
+/// The first lines that stand one behind the other in memory, with all their newlines, and how many they are.
+fn together(lines: &[Line]) -> (&[u8], usize) {
+    let Some(first) = lines.first() else { return (&[], 0) };
+    let mut end = first.range.start;
+    let follows = |line: &&Line| {
+        let follows = Arc::ptr_eq(&line.block, &first.block) && line.range.start == end;
+        end = line.range.end + 1;
+        follows
+    };
+    let count = lines.iter().take_while(follows).count();
+    let end = lines.get(count - 1).map_or(first.range.end, |last| last.range.end) + 1;
+    (first.block.get(first.range.start..end).unwrap_or_default(), count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Kind, Timestamp};
+
+    #[test]
+    fn lines_that_stand_together_are_written_together() {
+        let block = Arc::new(b"one\ntwo\nleft out\nthree\n".to_vec());
+        let line = |range| Line {
+            sequence: 0,
+            kind: Kind::Event,
+            time: Timestamp::UNIX_EPOCH,
+            block: Arc::clone(&block),
+            range,
+        };
+        let lines = [line(0..3), line(4..7), line(17..22), Line::for_test(0, Kind::Alert, "other")];
+        assert_eq!(together(&lines), (&b"one\ntwo\n"[..], 2));
+        assert_eq!(together(&lines[2..]), (&b"three\n"[..], 1));
+        assert_eq!(together(&lines[3..]), (&b"other\n"[..], 1));
+        assert_eq!(together(&[]), (&b""[..], 0));
     }
 }

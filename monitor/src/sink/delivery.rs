@@ -4,6 +4,7 @@
 
 use std::{
     io::IsTerminal as _,
+    ops::Range,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,19 +13,18 @@ use std::{
 };
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use bytes::Bytes;
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Line, Sink, SinkError,
     encode::{Encoder, pretty},
-    memory::Memory,
+    memory::{Block, Memory},
     queue::Queue,
     settings::{Format, SinkSettings, Target},
 };
 use crate::{
-    event::{Event, Kind, Loss, LossCause, Node},
+    event::{Event, Kind, Loss, LossCause, Node, Timestamp},
     metrics::Figures,
 };
 
@@ -44,10 +44,14 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// The event loop's end: takes events and never waits.
 pub struct Publisher {
     encoder: Encoder,
-    json: Vec<u8>,
-    pretty: String,
-    memory: Memory,
+    forms: Vec<Written>,
     outlets: Vec<Outlet>,
+}
+
+/// The lines of one form, for all sinks that take it.
+struct Written {
+    form: Form,
+    memory: Memory,
 }
 
 /// The other end: the sinks' workers.
@@ -61,7 +65,9 @@ struct Outlet {
     form: Form,
     events: Vec<Kind>,
     shared: Arc<Shared>,
-    /// What was not handed over yet.
+    /// What was not handed over yet, and stands in the block that is being written.
+    unsealed: Vec<Unsealed>,
+    /// What was not handed over yet, and stands in full blocks.
     pending: Vec<Line>,
     pending_bytes: usize,
     has_alert: bool,
@@ -69,6 +75,14 @@ struct Outlet {
     handed_over: Option<Instant>,
     /// How many of the dropped lines have been told.
     told: u64,
+}
+
+/// A line to be.
+struct Unsealed {
+    sequence: u64,
+    kind: Kind,
+    time: Timestamp,
+    range: Range<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,6 +125,7 @@ pub fn start(
             form: form(&settings.target),
             events: settings.events.clone(),
             shared,
+            unsealed: Vec::new(),
             pending: Vec::new(),
             pending_bytes: 0,
             has_alert: false,
@@ -119,51 +134,46 @@ pub fn start(
         });
     }
     let workers = Workers { tasks, drain, outlets: outlets.iter().map(|outlet| Arc::clone(&outlet.shared)).collect() };
-    let encoder = Encoder::new(Arc::clone(node));
-    Ok((Publisher { encoder, json: Vec::new(), pretty: String::new(), memory: Memory::default(), outlets }, workers))
+    let mut forms: Vec<Written> = Vec::new();
+    for outlet in &outlets {
+        if forms.iter().all(|written| written.form != outlet.form) {
+            forms.push(Written { form: outlet.form, memory: Memory::default() });
+        }
+    }
+    Ok((Publisher { encoder: Encoder::new(Arc::clone(node)), forms, outlets }, workers))
 }
 
 impl Publisher {
     /// Encodes an event for every sink that takes its kind, once for each form. To be followed by `hand_over`.
     pub fn publish(&mut self, event: &Event) {
         let kind = event.kind();
-        let mut encoded: [Option<(Form, Bytes)>; 2] = [None, None];
-        for outlet in &mut self.outlets {
-            if !outlet.events.is_empty() && !outlet.events.contains(&kind) {
+        for written in &mut self.forms {
+            let form = written.form;
+            let mut takers = self
+                .outlets
+                .iter_mut()
+                .filter(|outlet| outlet.form == form)
+                .filter(|outlet| outlet.events.is_empty() || outlet.events.contains(&kind))
+                .peekable();
+            if takers.peek().is_none() {
                 continue;
             }
-            let text = if let Some((_, text)) = encoded.iter().flatten().find(|(form, _)| *form == outlet.form) {
-                text.clone()
-            } else {
-                let text = match outlet.form {
-                    Form::Json => {
-                        self.json.clear();
-                        self.encoder.encode(event, &mut self.json);
-                        self.memory.store(&self.json, kind)
-                    }
-                    Form::Pretty { colour } => {
-                        self.pretty.clear();
-                        pretty(event, &mut self.pretty, colour);
-                        self.memory.store(self.pretty.as_bytes(), kind)
-                    }
-                };
-                if let Some(free) = encoded.iter_mut().find(|it| it.is_none()) {
-                    *free = Some((outlet.form, text.clone()));
-                }
-                text
-            };
-            outlet.add(Line { sequence: event.sequence, kind, time: event.time, text });
+            let range = written.write(event, &mut self.encoder);
+            for outlet in takers {
+                outlet.add(Unsealed { sequence: event.sequence, kind, time: event.time, range: range.clone() });
+            }
+            if written.memory.is_full() {
+                written.seal(&mut self.outlets);
+            }
         }
     }
 
     /// Gives the workers what was published since, unless it can wait for more. With `all` nothing waits: for a while
     /// nobody may come by again.
     pub fn hand_over(&mut self, now: Instant, all: bool) {
-        for outlet in self.outlets.iter_mut().filter(|outlet| !outlet.pending.is_empty()) {
-            let long_ago = outlet.handed_over.is_none_or(|then| now - then >= HAND_OVER_EVERY);
-            if all || long_ago || outlet.has_alert || outlet.pending_bytes >= HAND_OVER_BYTES {
-                outlet.hand_over(now);
-            }
+        if self.outlets.iter().any(|outlet| outlet.is_due(now, all)) {
+            self.forms.iter_mut().for_each(|written| written.seal(&mut self.outlets));
+            self.outlets.iter_mut().for_each(|outlet| outlet.hand_over(now));
         }
     }
 
@@ -179,14 +189,59 @@ impl Publisher {
     }
 }
 
+impl Written {
+    /// Writes an event's line; returns where it stands.
+    fn write(&mut self, event: &Event, encoder: &mut Encoder) -> Range<usize> {
+        let block = self.memory.block();
+        let start = block.len();
+        match self.form {
+            Form::Json => encoder.encode(event, block),
+            Form::Pretty { colour } => {
+                let mut line = String::new();
+                pretty(event, &mut line, colour);
+                block.extend_from_slice(line.as_bytes());
+            }
+        }
+        let end = block.len();
+        block.push(b'\n');
+        start..end
+    }
+
+    /// Makes lines of what was written.
+    fn seal(&mut self, outlets: &mut [Outlet]) {
+        if self.memory.block().is_empty() {
+            return;
+        }
+        let block = self.memory.seal();
+        outlets.iter_mut().filter(|outlet| outlet.form == self.form).for_each(|outlet| outlet.seal(&block));
+    }
+}
+
 impl Outlet {
-    fn add(&mut self, line: Line) {
-        self.pending_bytes += line.text.len();
+    fn add(&mut self, line: Unsealed) {
+        self.pending_bytes += line.range.len();
         self.has_alert |= line.kind == Kind::Alert;
-        self.pending.push(line);
+        self.unsealed.push(line);
+    }
+
+    fn seal(&mut self, block: &Block) {
+        let line = |Unsealed { sequence, kind, time, range }| {
+            let line = Line { sequence, kind, time, block: Arc::clone(block), range };
+            // An alert may wait long after the lines around it have gone.
+            if kind == Kind::Alert { line.alone() } else { line }
+        };
+        self.pending.extend(self.unsealed.drain(..).map(line));
+    }
+
+    fn is_due(&self, now: Instant, all: bool) -> bool {
+        let long_ago = || self.handed_over.is_none_or(|then| now - then >= HAND_OVER_EVERY);
+        self.pending_bytes > 0 && (all || self.has_alert || self.pending_bytes >= HAND_OVER_BYTES || long_ago())
     }
 
     fn hand_over(&mut self, now: Instant) {
+        if self.pending.is_empty() {
+            return;
+        }
         self.shared.put(self.pending.drain(..));
         self.pending_bytes = 0;
         self.has_alert = false;
@@ -301,7 +356,7 @@ fn pauses() -> ExponentialBuilder {
 async fn deliver(
     sink: &mut Sink,
     shared: &Shared,
-    batch: &[Line],
+    batch: &Arc<Vec<Line>>,
     drain: &CancellationToken,
     pauses: ExponentialBuilder,
 ) {
@@ -341,10 +396,7 @@ fn form(target: &Target) -> Form {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        event::Timestamp,
-        sink::blocking::{Blocking, WriteLines},
-    };
+    use crate::sink::blocking::{Blocking, WriteLines};
 
     /// How long a test waits for what should happen at once.
     const SOON: Duration = Duration::from_secs(10);
@@ -403,8 +455,7 @@ mod tests {
             figures: Arc::new(Figures::new([], ["a sink"])),
             index: 0,
         };
-        let line = Line { sequence: 0, kind: Kind::Event, time: Timestamp::UNIX_EPOCH, text: "{}".into() };
-        shared.put(std::iter::once(line));
+        shared.put(std::iter::once(Line::for_test(0, Kind::Event, "{}")));
         Arc::new(shared)
     }
 

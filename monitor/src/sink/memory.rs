@@ -1,50 +1,66 @@
 //! Where encoded lines stand: one after the other in blocks, which are used again once all their lines are delivered. To take
-//! memory from the kernel for each line, and to give it back, would cost more than to encode it.
+//! memory from the kernel for each line, and to give it back, would cost more than to encode it; so would to copy it.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+/// A block of lines, each with a newline behind it.
+pub(super) type Block = Arc<Vec<u8>>;
 
-use crate::event::Kind;
-
-/// The size of a block.
-const BLOCK_BYTES: usize = 64 << 10;
+/// When a block is full.
+const FULL_BYTES: usize = 64 << 10;
+/// What a block is made for: one more line beside.
+const BLOCK_BYTES: usize = FULL_BYTES + (16 << 10);
 /// How many full blocks are waited for to be used again; lines of any others are given back to the kernel.
-const FULL_MAX: usize = 64;
+const WAITING_MAX: usize = 64;
 
 /// See the module.
 pub(super) struct Memory {
-    block: BytesMut,
-    full: VecDeque<BytesMut>,
+    block: Vec<u8>,
+    /// Where lines are that wait to be delivered, the oldest first.
+    waiting: VecDeque<Block>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { block: BytesMut::with_capacity(BLOCK_BYTES), full: VecDeque::new() }
+        Self { block: Vec::with_capacity(BLOCK_BYTES), waiting: VecDeque::new() }
     }
 }
 
 impl Memory {
-    /// Keeps a line. Alerts, which may wait long after the lines around them have gone, have memory of their own.
-    pub(super) fn store(&mut self, line: &[u8], kind: Kind) -> Bytes {
-        if kind == Kind::Alert || line.len() > BLOCK_BYTES / 4 {
-            return Bytes::copy_from_slice(line);
-        }
-        if self.block.capacity() < line.len() {
-            self.next_block();
-        }
-        self.block.put_slice(line);
-        self.block.split().freeze()
+    /// Where to write the next lines.
+    pub(super) fn block(&mut self) -> &mut Vec<u8> {
+        &mut self.block
     }
 
-    fn next_block(&mut self) {
-        // Lines are delivered in the order in which they came: if any block is free, it is the one that was full first.
-        let free = self.full.pop_front_if(|oldest| oldest.try_reclaim(BLOCK_BYTES));
-        let next = free.unwrap_or_else(|| BytesMut::with_capacity(BLOCK_BYTES));
-        self.full.push_back(std::mem::replace(&mut self.block, next));
-        if self.full.len() > FULL_MAX {
-            self.full.pop_front();
+    /// Whether it is time to seal the block.
+    pub(super) fn is_full(&self) -> bool {
+        self.block.len() >= FULL_BYTES
+    }
+
+    /// What was written since the last call.
+    pub(super) fn seal(&mut self) -> Block {
+        // A few lines that wait long must not hold a whole block.
+        if self.block.len() < FULL_BYTES / 2 || self.block.capacity() > 2 * BLOCK_BYTES {
+            let exact = Arc::new(self.block.as_slice().to_vec());
+            self.block.clear();
+            self.block.shrink_to(BLOCK_BYTES);
+            return exact;
         }
+        let free = self.free();
+        let sealed = Arc::new(std::mem::replace(&mut self.block, free));
+        self.waiting.push_back(Arc::clone(&sealed));
+        if self.waiting.len() > WAITING_MAX {
+            self.waiting.pop_front();
+        }
+        sealed
+    }
+
+    fn free(&mut self) -> Vec<u8> {
+        // Lines are delivered in the order in which they came: if any block is free, it is the one that was full first.
+        let free = self.waiting.pop_front_if(|oldest| Arc::get_mut(oldest).is_some()).and_then(Arc::into_inner);
+        let mut block = free.unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES));
+        block.clear();
+        block
     }
 }
 
@@ -56,23 +72,42 @@ mod tests {
     fn lines_stay_as_they_are_and_blocks_are_used_again() {
         let mut memory = Memory::default();
         let mut kept = VecDeque::new();
-        for number in 0..20_000_u32 {
-            let line = number.to_string().repeat(20);
-            kept.push_back((memory.store(line.as_bytes(), Kind::Event), line));
-            if kept.len() > 1_000 {
-                let (bytes, line) = kept.pop_front().expect("some are kept");
-                assert_eq!(bytes, line.as_bytes());
+        for number in 0..200_u32 {
+            while !memory.is_full() {
+                memory.block().extend_from_slice(number.to_string().as_bytes());
+            }
+            let written = memory.block().clone();
+            kept.push_back((memory.seal(), written));
+            assert!(memory.block().is_empty());
+            if kept.len() > 10 {
+                let (block, written) = kept.pop_front().expect("some are kept");
+                assert_eq!(*block, written);
             }
         }
-        // A thousand lines of a hundred bytes are two blocks; more would be memory that is never used again.
-        assert!(memory.full.len() <= 4, "{}", memory.full.len());
+        // Ten are kept; more would be memory that is never used again.
+        assert!(memory.waiting.len() <= 12, "{}", memory.waiting.len());
     }
 
     #[test]
     fn lines_that_nobody_takes_are_not_waited_for() {
         let mut memory = Memory::default();
-        let line = [b'x'; 10_000];
-        let kept: Vec<Bytes> = (0..2_000).map(|_| memory.store(&line, Kind::Event)).collect();
-        assert!(memory.full.len() <= FULL_MAX && kept.iter().all(|it| it == &line[..]));
+        let seal = |number: u8| {
+            memory.block().resize(FULL_BYTES, number);
+            memory.seal()
+        };
+        let kept: Vec<Block> = (0..200).map(seal).collect();
+        assert!(memory.waiting.len() <= WAITING_MAX);
+        assert!(kept.iter().zip(0..).all(|(block, number)| block.iter().all(|&byte| byte == number)));
+    }
+
+    #[test]
+    fn few_lines_and_a_huge_one_hold_no_more_than_they_need() {
+        let mut memory = Memory::default();
+        for length in [10, 1 << 20] {
+            memory.block().resize(length, b'x');
+            let block = memory.seal();
+            assert_eq!((block.len(), block.capacity()), (length, length));
+        }
+        assert!(memory.block().capacity() < 2 * BLOCK_BYTES);
     }
 }

@@ -13,28 +13,51 @@ mod queue;
 pub mod settings;
 mod stdout;
 
-use std::{io, path::PathBuf};
-
-use bytes::Bytes;
+use std::{io, ops::Range, path::PathBuf, sync::Arc};
 
 use self::{
     blocking::Blocking,
     fluentd::Fluentd,
+    memory::Block,
     settings::{SinkSettings, Target},
 };
 use crate::event::{Kind, Timestamp};
 
 /// One event, encoded. Shared by all sinks of one format.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+struct Line {
     /// The event's position in the stream.
-    pub sequence: u64,
+    sequence: u64,
     /// Its kind: alerts are the last to go.
-    pub kind: Kind,
+    kind: Kind,
     /// When it happened.
-    pub time: Timestamp,
-    /// The line, without an end. Lines share the memory that they were written to one after the other.
-    pub text: Bytes,
+    time: Timestamp,
+    /// Where it stands, with a newline behind it.
+    block: Block,
+    /// Where in the block, without the newline.
+    range: Range<usize>,
+}
+
+impl Line {
+    /// The line, without an end.
+    fn text(&self) -> &[u8] {
+        self.block.get(self.range.clone()).unwrap_or_default()
+    }
+
+    /// The same line in memory of its own.
+    fn alone(mut self) -> Self {
+        let mut text = self.text().to_vec();
+        self.range = 0..text.len();
+        text.push(b'\n');
+        self.block = Arc::new(text);
+        self
+    }
+
+    #[cfg(test)]
+    fn for_test(sequence: u64, kind: Kind, text: &str) -> Self {
+        let block = Arc::new(format!("{text}\n").into_bytes());
+        Self { sequence, kind, time: Timestamp::UNIX_EPOCH, block, range: 0..text.len() }
+    }
 }
 
 /// Why a batch was not delivered, or a sink not built.
@@ -93,7 +116,7 @@ impl Sink {
     }
 
     /// Delivers a batch. After an error the same batch is to be delivered again.
-    async fn deliver(&mut self, batch: &[Line]) -> Result<(), SinkError> {
+    async fn deliver(&mut self, batch: &Arc<Vec<Line>>) -> Result<(), SinkError> {
         match self {
             Self::Blocking(sink) => sink.deliver(batch).await,
             Self::Fluentd(sink) => sink.deliver(batch).await,

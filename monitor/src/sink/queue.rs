@@ -126,7 +126,7 @@ impl Queue {
 }
 
 fn weight(line: &Line) -> usize {
-    line.text.len() + OVERHEAD
+    line.range.len() + OVERHEAD
 }
 
 #[cfg(test)]
@@ -134,10 +134,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::Timestamp;
 
     fn line(sequence: u64, kind: Kind, length: usize) -> Line {
-        Line { sequence, kind, time: Timestamp::UNIX_EPOCH, text: "x".repeat(length).into() }
+        Line::for_test(sequence, kind, &"x".repeat(length))
     }
 
     fn sequences(lines: &[Line]) -> Vec<u64> {

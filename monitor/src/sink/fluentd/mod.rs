@@ -192,10 +192,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        event::{Kind, Timestamp},
-        sink::settings::Secret,
-    };
+    use crate::{event::Kind, sink::settings::Secret};
 
     /// How long a test waits for what should happen at once.
     const SOON: Duration = Duration::from_secs(10);
@@ -213,8 +210,7 @@ mod tests {
     }
 
     fn batch(sequence: u64) -> [Line; 1] {
-        let text = r#"{"a":1}"#.into();
-        [Line { sequence, kind: Kind::Event, time: Timestamp::UNIX_EPOCH, text }]
+        [Line::for_test(sequence, Kind::Event, r#"{"a":1}"#)]
     }
 
     /// Reads one chunk and acknowledges it; returns its id.

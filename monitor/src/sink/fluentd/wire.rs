@@ -57,14 +57,14 @@ fn entry(into: &mut Vec<u8>, line: &Line) {
     into.extend_from_slice(&(line.time.as_second() as u32).to_be_bytes());
     into.extend_from_slice(&(line.time.subsec_nanosecond() as u32).to_be_bytes());
     let start = into.len();
-    let record = serde_json::from_slice::<serde_json::Value>(&line.text);
+    let record = serde_json::from_slice::<serde_json::Value>(line.text());
     let written = record.is_ok_and(|record| rmp_serde::encode::write(into, &record).is_ok());
     if !written {
         // A line that is no JSON object still has to arrive.
         into.truncate(start);
         let _ = rmp::encode::write_map_len(into, 1);
         text(into, "message");
-        text(into, &String::from_utf8_lossy(&line.text));
+        text(into, &String::from_utf8_lossy(line.text()));
     }
 }
 
@@ -171,12 +171,8 @@ mod tests {
 
     #[test]
     fn a_message_has_tag_entries_and_options() {
-        let line = Line {
-            sequence: 1,
-            kind: Kind::Event,
-            time: Timestamp::new(1_700_000_000, 5).expect("a time"),
-            text: r#"{"a":{"b":[1,-2,"x"]}}"#.into(),
-        };
+        let time = Timestamp::new(1_700_000_000, 5).expect("a time");
+        let line = Line { time, ..Line::for_test(1, Kind::Event, r#"{"a":{"b":[1,-2,"x"]}}"#) };
         let bytes = message("postern", &[line], "id");
         // fixarray 3, "postern", bin 8.
         assert_eq!(bytes[..9], *b"\x93\xa7postern");

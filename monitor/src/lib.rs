@@ -15,5 +15,7 @@ pub mod privileges;
 pub mod probe;
 pub mod process;
 pub mod record;
+#[cfg(any(test, feature = "replay"))]
+pub mod replay;
 pub mod sink;
 pub mod telemetry;

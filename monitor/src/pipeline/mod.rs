@@ -262,15 +262,15 @@ impl Pipeline {
         });
         // The runtime's own processes are in the container's cgroup before they enter its namespaces.
         let container = cgroup.filter(|_| facts.namespaces.mnt != self.host.namespaces.mnt);
-        let previous = self.processes.get(body.previous).cloned();
-        let crossing = self.crossing(container.as_ref(), previous.as_ref(), &process, &facts, now_ns);
         let parent = self.parent(exec);
+        let previous = self.processes.get(body.previous);
+        let crossing = crossing(&mut self.containers, container.as_ref(), previous, &process, &facts, now_ns);
         let placed = self.entries.place(
             &self.decoder,
             &entries::Arrival {
                 mark: &body.entry,
                 process: &process,
-                previous: previous.as_ref(),
+                previous,
                 parent: parent.as_deref(),
                 container: container.as_ref(),
                 crossing: crossing.is_some(),
@@ -290,36 +290,20 @@ impl Pipeline {
             entry_leader: Some(placed.leader),
             container: container.as_ref().map(|container| container.id.clone()),
         });
+        let Some(crossing) = crossing else {
+            return self.tell(Body::Exec, Some(lineage), container.as_ref(), now_ns);
+        };
         self.tell(Body::Exec, Some(lineage.clone()), container.as_ref(), now_ns);
-        if let Some(crossing) = crossing {
-            let mut context = self.security_context(&facts);
-            if let Some(container) = &container {
-                // Whoever enters a privileged container is in one, whatever he was left with.
-                context.privileged = self.containers.note_privileged(&container.id, context.privileged);
-            }
-            let body = match crossing {
-                Crossing::Started => Body::ContainerStarted(context),
-                Crossing::Entered => Body::ContainerEntered(context),
-            };
-            self.tell(body, Some(lineage), container.as_ref(), now_ns);
+        let mut context = self.security_context(&facts);
+        if let Some(container) = &container {
+            // Whoever enters a privileged container is in one, whatever he was left with.
+            context.privileged = self.containers.note_privileged(&container.id, context.privileged);
         }
-    }
-
-    /// A process is in a container, and the program it ran before was not.
-    fn crossing(
-        &mut self,
-        container: Option<&Arc<CgroupContainer>>,
-        previous: Option<&Known>,
-        process: &Process,
-        facts: &KernelFacts,
-        now_ns: u64,
-    ) -> Option<Crossing> {
-        let container = container?;
-        if previous.and_then(|known| known.container.as_ref()) == Some(&container.id) {
-            return None;
-        }
-        let first = self.containers.enter(container, process.key, facts.inner_pid, now_ns);
-        Some(if first { Crossing::Started } else { Crossing::Entered })
+        let body = match crossing {
+            Crossing::Started => Body::ContainerStarted(context),
+            Crossing::Entered => Body::ContainerEntered(context),
+        };
+        self.tell(body, Some(lineage), container.as_ref(), now_ns);
     }
 
     fn parent(&mut self, exec: &Exec<'_>) -> Option<Arc<Process>> {
@@ -492,6 +476,23 @@ impl Pipeline {
             user_id: facts.user_id,
         }
     }
+}
+
+/// A process is in a container, and the program it ran before was not.
+fn crossing(
+    containers: &mut Containers,
+    container: Option<&Arc<CgroupContainer>>,
+    previous: Option<&Known>,
+    process: &Process,
+    facts: &KernelFacts,
+    now_ns: u64,
+) -> Option<Crossing> {
+    let container = container?;
+    if previous.and_then(|known| known.container.as_ref()) == Some(&container.id) {
+        return None;
+    }
+    let first = containers.enter(container, process.key, facts.inner_pid, now_ns);
+    Some(if first { Crossing::Started } else { Crossing::Entered })
 }
 
 /// The class of a login mark.

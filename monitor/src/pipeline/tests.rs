@@ -1,34 +1,18 @@
 //! Streams of records, replayed: the same records always yield the same events.
 
-use postern_ebpf::abi::{
-    EntryMark, ExecBody, ExitBody, Header, LoginBody, LoginCall, LoginClass, Namespaces, RecordKind,
-};
-use zerocopy::{FromZeros as _, IntoBytes as _};
+use postern_ebpf::abi::{EntryMark, ExecBody, LoginCall, LoginClass};
 
 use super::*;
-use crate::{event::EntryType, process::users::Passwd};
+use crate::{
+    event::EntryType,
+    replay::{self, Written, in_container, key},
+};
 
-const HOST_MNT: u32 = 1;
-const CONTAINER_MNT: u32 = 2;
-const ALL: u64 = (1 << 41) - 1;
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const UID: &str = "12345678-9abc-def0-1234-56789abcdef0";
 
 fn pipeline() -> Pipeline {
-    let host =
-        Host { namespaces: Namespaces { mnt: HOST_MNT, ..Namespaces::default() }, capabilities: Capabilities(ALL) };
-    let decoder = Decoder::new("boot".into(), 0, Passwd::default(), HOST_MNT);
-    Pipeline::new(host, decoder, AccessPolicy::default())
-}
-
-fn key(pid: u32) -> ProcessKey {
-    ProcessKey::new(pid, u64::from(pid) * 1_000_000_000)
-}
-
-fn record(kind: RecordKind, sequence: u64, body: &[u8]) -> Vec<u8> {
-    let length = (size_of::<Header>() + body.len()) as u32;
-    let header = Header { time_ns: sequence * 1_000_000, sequence, length, cpu: 0, kind: kind as u16 };
-    [header.as_bytes(), body].concat()
+    replay::pipeline(AccessPolicy::default())
 }
 
 /// A process executes `path`, having run the program of `previous` before.
@@ -39,46 +23,13 @@ fn exec(
     path: &str,
     change: impl FnOnce(&mut ExecBody),
     cgroup: &str,
-) -> Vec<u8> {
-    let reversed = |path: &str| {
-        path.split('/')
-            .rev()
-            .filter(|name| !name.is_empty())
-            .flat_map(|name| [name.as_bytes(), b"\0"].concat())
-            .collect::<Vec<_>>()
-    };
-    let (executable, cgroup) = (reversed(path), reversed(cgroup));
-    let argv = [path.as_bytes(), b"\0"].concat();
-    let mut body = ExecBody::new_zeroed();
-    body.process = key(pid);
-    body.previous = if previous == 0 { ProcessKey::NONE } else { key(previous) };
-    body.parent = body.previous;
-    body.namespaces.mnt = HOST_MNT;
-    body.inner_pid = pid;
-    body.cgroup_id = cgroup.len() as u64;
-    body.file.links = 1;
-    body.tail.argv = argv.len() as u32;
-    body.tail.executable = executable.len() as u32;
-    body.tail.cgroup = cgroup.len() as u32;
-    change(&mut body);
-    record(RecordKind::Exec, sequence, &[body.as_bytes(), &argv, &executable, &cgroup].concat())
+) -> Written {
+    Written::exec(sequence, replay::Exec { pid, previous, path, args: &[path], cgroup }, change)
 }
 
-fn login(sequence: u64, pid: u32, call: LoginCall, text: &str) -> Vec<u8> {
-    let mut body = LoginBody::new_zeroed();
-    body.caller.process = key(pid);
-    body.call = call as u32;
-    body.text[..text.len()].copy_from_slice(text.as_bytes());
-    body.user[..3].copy_from_slice(b"ops");
-    record(RecordKind::Login, sequence, body.as_bytes())
-}
-
-fn replay(pipeline: &mut Pipeline, records: &[Vec<u8>]) -> Vec<Event> {
-    for bytes in records {
-        // Records begin at a multiple of eight bytes, as in the ring.
-        let mut aligned = vec![0u64; bytes.len().div_ceil(8)];
-        aligned.as_mut_bytes()[..bytes.len()].copy_from_slice(bytes);
-        pipeline.record(&aligned.as_bytes()[..bytes.len()]).expect("a good record");
+fn replay(pipeline: &mut Pipeline, records: &[Written]) -> Vec<Event> {
+    for record in records {
+        pipeline.record(record.bytes()).expect("a good record");
     }
     pipeline.take_events().collect()
 }
@@ -96,17 +47,13 @@ fn a_session_is_on_everything_below_it_and_on_nothing_else() {
         &mut pipeline,
         &[
             exec(0, 100, 1, "/usr/sbin/sshd", |_| {}, "/"),
-            login(1, 100, LoginCall::Start, "sshd"),
-            login(2, 100, LoginCall::OpenSession, ""),
-            login(3, 100, LoginCall::SessionOpened, ""),
+            Written::login(1, 100, LoginCall::Start, "sshd"),
+            Written::login(2, 100, LoginCall::OpenSession, ""),
+            Written::login(3, 100, LoginCall::SessionOpened, ""),
             exec(4, 110, 100, "/bin/bash", |body| body.entry = mark(110), "/"),
             exec(5, 111, 110, "/bin/ls", |body| body.entry = mark(110), "/"),
             exec(6, 200, 1, "/usr/sbin/cron", |_| {}, "/"),
-            record(
-                RecordKind::Exit,
-                7,
-                ExitBody { process: key(100), entry: mark(0), status: 0, reserved: 0 }.as_bytes(),
-            ),
+            Written::exit(7, 100, mark(0)),
         ],
     );
     assert_eq!(names(&events), ["exec", "session-opened", "alert", "exec", "exec", "exec", "end", "session-closed"]);
@@ -122,14 +69,6 @@ fn a_session_is_on_everything_below_it_and_on_nothing_else() {
         (entry(0).entry_type, entry(5).entry_type, entry(5).session.is_none()),
         (EntryType::Init, EntryType::Init, true)
     );
-}
-
-fn in_container(pid: u32) -> impl FnOnce(&mut ExecBody) {
-    move |body| {
-        body.namespaces.mnt = CONTAINER_MNT;
-        body.inner_pid = pid;
-        body.credentials.cap_bounding = ALL;
-    }
 }
 
 #[test]
@@ -201,8 +140,7 @@ fn many_short_containers_do_not_make_a_running_one_forgotten() {
             },
             &cgroup,
         );
-        let ended = ExitBody { process: key(pid), entry: EntryMark::default(), status: 0, reserved: 0 };
-        replay(&mut pipeline, &[started, record(RecordKind::Exit, u64::from(2 * number), ended.as_bytes())]);
+        replay(&mut pipeline, &[started, Written::exit(u64::from(2 * number), pid, EntryMark::default())]);
     }
     pipeline.finish();
     pipeline.take_events();

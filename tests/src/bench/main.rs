@@ -3,10 +3,12 @@
 
 mod compare;
 mod crowd;
+mod growth;
 mod hooks;
 mod latency;
 mod load;
 mod peers;
+mod plot;
 mod report;
 mod spawn;
 mod tiny;
@@ -106,6 +108,7 @@ fn others(wanted: &Wanted, folder: &Path, ground: &Ground, report: &mut Report) 
     report.hooks = hooks::measure(agent, folder, ground)?;
     report.latency = latency::measure(agent, folder, ground, short)?;
     report.idle = Some(compare::idle(agent, folder, Duration::from_secs(if short { 1 } else { 30 }))?);
+    report.growth = growth::measure(wanted.rounds, short)?;
     report.crowds = crowd::measure(agent, folder, ground, short)?;
     say(&report.rest());
     Ok(())

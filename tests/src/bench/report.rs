@@ -8,8 +8,10 @@ use serde::Serialize;
 use crate::{
     compare::{Compared, Idle},
     crowd::Crowd,
+    growth::Point,
     hooks::Hook,
     latency::Latency,
+    plot,
 };
 
 /// All that was measured.
@@ -25,6 +27,7 @@ pub(crate) struct Report {
     pub(crate) latency: Vec<Latency>,
     pub(crate) idle: Option<Idle>,
     pub(crate) crowds: Vec<Crowd>,
+    pub(crate) growth: Vec<Point>,
 }
 
 impl Report {
@@ -57,14 +60,19 @@ impl Report {
             let figures = format!("ready after {:.0} ms, {:.1} MiB resident", ready * 1e3, mib(memory.resident));
             row(&format!("{processes} processes more, {pods} pods"), figures);
         }
+        for Point { of, count, each } in &self.growth {
+            let figures = format!("{:.2} us ({:.2} to {:.2})", each.median / 1e3, each.least / 1e3, each.most / 1e3);
+            row(&format!("a record's way to its line, {count} {}", of.name()), figures);
+        }
         row("the program's file", format!("{:.1} MiB", mib(self.binary)));
         text
     }
 
-    /// Writes `performance.md`, `performance.json` and `performance.svg`.
+    /// Writes `performance.md`, its figures and its pictures.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         fs::write(folder.join("performance.json"), serde_json::to_string_pretty(self)? + "\n")?;
-        fs::write(folder.join("performance.svg"), self.plot())?;
+        fs::write(folder.join("performance.svg"), plot::bars(&self.compared, self.rounds))?;
+        fs::write(folder.join("performance-growth.svg"), plot::curves(&self.growth))?;
         fs::write(folder.join("performance.md"), self.page())?;
         Ok(())
     }
@@ -103,58 +111,9 @@ impl Report {
             let (name, value) = line.split_at_checked(44).unwrap_or((line, ""));
             let _ = writeln!(page, "| {} | {} |", name.trim(), value.trim());
         }
+        page.push_str("\n![What a record costs as the node grows](performance-growth.svg)\n");
         page.push_str(LOADS);
         page
-    }
-
-    /// A bar for each load and monitor, with a whisker from the least to the most.
-    fn plot(&self) -> String {
-        const LEFT: f64 = 170.0;
-        const WIDTH: f64 = 560.0;
-        const STEP: f64 = 26.0;
-        let most = self.compared.iter().map(|row| row.ratio.most).fold(1.2, f64::max) * 1.05;
-        let x = |ratio: f64| LEFT + ratio / most * WIDTH;
-        let bottom = 40.0 + STEP * self.compared.len() as f64;
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 780 {}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-             <style>text{{fill:#444}}.bar{{fill:#3b7dd8}}.peer{{fill:#b0762e}}.line{{stroke:#888;stroke-width:1}}\
-             @media(prefers-color-scheme:dark){{text{{fill:#ccc}}}}</style>\n\
-             <text x=\"{LEFT}\" y=\"16\">time with a monitor, against none (1.0 = no cost), {} rounds</text>\n",
-            bottom + 30.0,
-            self.rounds
-        );
-        for (row, at) in self.compared.iter().zip(0..) {
-            let y = 30.0 + STEP * f64::from(at);
-            let class = if row.monitor == "postern" { "bar" } else { "peer" };
-            let (least, median, longest) = (x(row.ratio.least), x(row.ratio.median), x(row.ratio.most));
-            let (middle, text) = (y + 8.0, y + 12.0);
-            let _ = writeln!(
-                svg,
-                "<text x=\"{}\" y=\"{text}\" text-anchor=\"end\">{}, {}</text>\
-                 <rect class=\"{class}\" x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"16\"/>\
-                 <line class=\"line\" x1=\"{least:.1}\" x2=\"{longest:.1}\" y1=\"{middle}\" y2=\"{middle}\"/>\
-                 <text x=\"{:.1}\" y=\"{text}\">{:.2}</text>",
-                LEFT - 8.0,
-                row.load,
-                row.monitor,
-                median - LEFT,
-                longest + 6.0,
-                row.ratio.median,
-            );
-        }
-        let one = x(1.0);
-        let _ = writeln!(svg, "<line class=\"line\" x1=\"{one:.1}\" x2=\"{one:.1}\" y1=\"24\" y2=\"{bottom}\"/>");
-        for tick in 0..=(most * 2.0) as u32 {
-            let value = f64::from(tick) / 2.0;
-            let _ = writeln!(
-                svg,
-                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{value:.1}</text>",
-                x(value),
-                bottom + 16.0
-            );
-        }
-        svg.push_str("</svg>\n");
-        svg
     }
 }
 

@@ -26,6 +26,9 @@ pub(crate) struct Wanted {
     /// Small loads and one round: for truth, not for time.
     #[arg(long)]
     short: bool,
+    /// Only this: so many minutes of short processes (five million in an hour), for the agent's memory.
+    #[arg(long)]
+    churn: Option<u32>,
     /// Write docs/performance.md, .json and .svg.
     #[arg(long)]
     write: bool,
@@ -46,6 +49,9 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
     }
     if wanted.short {
         bench = bench.argument("--short");
+    }
+    if let Some(minutes) = wanted.churn {
+        bench = bench.argument("--churn").argument(&minutes.to_string());
     }
     if wanted.write {
         bench = bench.argument("--write").argument(&root().join("docs").display().to_string());

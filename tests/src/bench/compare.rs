@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     load::{Ground, Load},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The middle of some figures, and how far they reach.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) least: f64,
@@ -23,7 +23,7 @@ pub(crate) struct Spread {
 }
 
 /// One load under one monitor.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Compared {
     pub(crate) load: String,
     pub(crate) monitor: String,
@@ -115,7 +115,7 @@ fn under_postern(agent: &Path, folder: &Path, ground: &Ground, load: Load, marke
 }
 
 /// What an agent costs with nothing to do.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Idle {
     /// Bytes.
     pub(crate) memory: crate::watched::Memory,

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use postern_tests::harness::api_server::ApiServer;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// An agent on such a node.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Crowd {
     pub(crate) processes: usize,
     pub(crate) pods: usize,

@@ -3,22 +3,22 @@
 
 use std::{sync::Arc, time::Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use postern::{
     detect::{AccessPolicy, AccessRule},
-    event::Pod,
-    pipeline::{Input, Pipeline},
+    event::{Container, Pod},
+    pipeline::{Input, Lookup, Pipeline},
     pod::{ContainerFacts, PodFacts, PodUpdate},
     replay::{self, Exec, Written, in_container, key},
     sink::encode::Encoder,
 };
 use postern_ebpf::abi::{EntryMark, LoginCall, LoginClass};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::compare::Spread;
 
 /// What there is more and more of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Of {
     Processes,
     Pods,
@@ -51,12 +51,14 @@ impl Of {
 }
 
 /// One point of a curve.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Point {
     pub(crate) of: Of,
     pub(crate) count: u32,
     /// Nanoseconds for each record, from its bytes to the line.
     pub(crate) each: Spread,
+    /// What all of them take in memory.
+    pub(crate) bytes: u64,
 }
 
 /// A node with so many of them.
@@ -70,6 +72,7 @@ struct Crowd {
     /// Of the next process.
     pid: u32,
     each: Vec<f64>,
+    bytes: u64,
 }
 
 /// The pid of the first of the processes that stay.
@@ -89,7 +92,12 @@ pub(crate) fn measure(rounds: u32, short: bool) -> Result<Vec<Point>> {
         for _ in 0..rounds {
             crowds.iter_mut().try_for_each(|crowd| crowd.run(measured))?;
         }
-        points.extend(crowds.into_iter().map(|crowd| Point { of, count: crowd.count, each: Spread::of(crowd.each) }));
+        points.extend(crowds.into_iter().map(|crowd| Point {
+            of,
+            count: crowd.count,
+            each: Spread::of(crowd.each),
+            bytes: crowd.bytes,
+        }));
     }
     Ok(points)
 }
@@ -100,8 +108,10 @@ impl Crowd {
         let pipeline = replay::pipeline(AccessPolicy { allow: (0..rules).map(rule).collect() });
         let encoder = Encoder::new(replay::node());
         let (line, each) = (Vec::new(), Vec::new());
-        let mut crowd = Self { of, count, pipeline, encoder, line, sequence: 0, pid: 1_000_000, each };
+        let mut crowd = Self { of, count, pipeline, encoder, line, sequence: 0, pid: 1_000_000, each, bytes: 0 };
+        let before = anonymous()?;
         crowd.fill()?;
+        crowd.bytes = anonymous()?.saturating_sub(before);
         Ok(crowd)
     }
 
@@ -118,6 +128,12 @@ impl Crowd {
                 Of::Rules => Vec::new(),
             };
             self.take(&records)?;
+            if self.of == Of::Pods {
+                let id: Arc<str> = container(number).into();
+                let answer = Lookup::Found(Container { id: Arc::clone(&id), ..Container::default() });
+                self.pipeline.input(Input::Container { id, answer }, 0);
+                self.pipeline.take_events().for_each(drop);
+            }
         }
         let sizes = self.pipeline.sizes();
         let there = match self.of {
@@ -146,22 +162,27 @@ impl Crowd {
             records.push(Written::exit(self.sequence - 1, self.pid, self.mark(number)));
         }
         let started = Instant::now();
-        self.take(&records)?;
+        let lines = self.take(&records)?;
         self.each.push(started.elapsed().as_nanos() as f64 / records.len() as f64);
+        // Of each process its exec and its end; of each login that nothing allows that it is open, its alert and its end.
+        let wanted = times as usize * if self.of == Of::Rules { 3 } else { 2 };
+        ensure!(lines == wanted, "{lines} lines of {wanted} with {} {:?}", self.count, self.of);
         ensure!(self.pipeline.holes() == 0 && self.pipeline.malformed() == 0, "the records make no sense");
         Ok(())
     }
 
-    /// As the event loop does it.
-    fn take(&mut self, records: &[Written]) -> Result<()> {
+    /// As the event loop does it. Returns how many lines came of them.
+    fn take(&mut self, records: &[Written]) -> Result<usize> {
+        let mut lines = 0;
         for record in records {
             self.pipeline.record(record.bytes())?;
             for event in self.pipeline.take_events() {
                 self.line.clear();
                 self.encoder.encode(&event, &mut self.line);
+                lines += 1;
             }
         }
-        Ok(())
+        Ok(lines)
     }
 
     fn exec(&mut self, pid: u32, previous: u32, number: u32) -> Written {
@@ -196,6 +217,13 @@ impl Crowd {
         self.sequence += calls.len() as u64;
         calls.iter().zip(first..).map(|(&(call, text), sequence)| Written::login(sequence, pid, call, text)).collect()
     }
+}
+
+/// Bytes of this process that nothing else shares.
+fn anonymous() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("a figure")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }
 
 /// One that does not match.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     load::{Ground, Load},
@@ -13,7 +13,7 @@ use crate::{
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// One kernel program.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Hook {
     pub(crate) name: String,
     pub(crate) runs: u64,

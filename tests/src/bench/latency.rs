@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use postern_tests::harness::program;
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     load::{Ground, Load},
@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// How late lines are, in milliseconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Latency {
-    pub(crate) what: &'static str,
+    pub(crate) what: String,
     pub(crate) count: usize,
     pub(crate) median: f64,
     pub(crate) p99: f64,
@@ -33,11 +33,11 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
-    fn of(what: &'static str, mut late: Vec<f64>) -> Self {
+    fn of(what: &str, mut late: Vec<f64>) -> Self {
         late.sort_by(f64::total_cmp);
         let at = |part: usize| late.get((late.len() * part / 100).min(late.len().saturating_sub(1))).copied();
         let [median, p99, most] = [50, 99, 100].map(|part| at(part).unwrap_or(f64::NAN));
-        Self { what, count: late.len(), median, p99, most }
+        Self { what: what.into(), count: late.len(), median, p99, most }
     }
 }
 

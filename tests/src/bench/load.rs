@@ -92,6 +92,11 @@ impl Ground {
         self.folder.join("pause")
     }
 
+    /// Execs by one worker, so many a second.
+    pub(crate) fn churn(&self, marker: &str, execs: u64, pace: u32) -> Result<()> {
+        workers(&self.folder, marker, execs, 1, Some(pace)).map(drop)
+    }
+
     fn tree(&self) -> PathBuf {
         self.folder.join("tree")
     }
@@ -191,7 +196,7 @@ pub(crate) fn work(program: &Path, first: u64, end: u64, pace: u32) -> Result<u6
     let mut busy = Duration::ZERO;
     for number in first..end {
         if pace > 0 {
-            let due = started + Duration::from_secs(number - first) / pace;
+            let due = started + Duration::from_nanos((number - first) * (1_000_000_000 / u64::from(pace)));
             thread::sleep(due.saturating_duration_since(Instant::now()));
         }
         let begun = Instant::now();

@@ -1,6 +1,7 @@
 //! What Postern costs. Not a test: it judges nothing but the truth of what the agent wrote, and leaves the figures to the
 //! reader. `cargo xtask bench` builds what it needs and runs it.
 
+mod churn;
 mod compare;
 mod crowd;
 mod growth;
@@ -58,6 +59,9 @@ struct Wanted {
     /// Small loads, for truth alone.
     #[arg(long)]
     short: bool,
+    /// Only this: so many minutes of short processes, for the agent's memory.
+    #[arg(long)]
+    churn: Option<u32>,
     /// Where to write the page, the figures and the plot.
     #[arg(long)]
     write: Option<PathBuf>,
@@ -78,6 +82,9 @@ fn main() -> Result<()> {
 fn run(wanted: &Wanted) -> Result<()> {
     let folder = TempDir::with_prefix("postern-bench-")?;
     let ground = Ground::prepare(folder.path(), wanted.short)?;
+    if let Some(minutes) = wanted.churn {
+        return churn(wanted, folder.path(), &ground, minutes);
+    }
     let mut report = Report::of_this_machine(&wanted.agent, wanted.rounds)?;
     let loads = if wanted.loads.is_empty() { Load::value_variants() } else { &wanted.loads };
     for &load in loads {
@@ -97,9 +104,25 @@ fn run(wanted: &Wanted) -> Result<()> {
         others(wanted, folder.path(), &ground, &mut report)?;
     }
     match &wanted.write {
-        Some(folder) => report.write(folder).context("the report cannot be written"),
+        Some(folder) => {
+            // It takes an hour: it stays until it is measured again.
+            report.churn = Report::read(folder).ok().and_then(|before| before.churn);
+            report.write(folder).context("the report cannot be written")
+        }
         None => Ok(()),
     }
+}
+
+/// The hour alone; its figures join those of the last report.
+fn churn(wanted: &Wanted, folder: &Path, ground: &Ground, minutes: u32) -> Result<()> {
+    let churn = churn::measure(&wanted.agent, folder, ground, minutes)?;
+    say(&format!("{churn:?}"));
+    if let Some(folder) = &wanted.write {
+        let mut report = Report::read(folder)?;
+        report.churn = Some(churn);
+        report.write(folder).context("the report cannot be written")?;
+    }
+    Ok(())
 }
 
 /// All that is no comparison of loads.

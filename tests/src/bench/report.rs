@@ -3,9 +3,10 @@
 use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    churn::Churn,
     compare::{Compared, Idle},
     crowd::Crowd,
     growth::Point,
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// All that was measured.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
     machine: String,
     commit: String,
@@ -28,12 +29,23 @@ pub(crate) struct Report {
     pub(crate) idle: Option<Idle>,
     pub(crate) crowds: Vec<Crowd>,
     pub(crate) growth: Vec<Point>,
+    /// Of a run of its own, which takes an hour.
+    pub(crate) churn: Option<Churn>,
 }
+
+const FIGURES: &str = "performance.json";
 
 impl Report {
     pub(crate) fn of_this_machine(agent: &Path, rounds: u32) -> Result<Self> {
         let binary = fs::metadata(agent).with_context(|| agent.display().to_string())?.len();
         Ok(Self { machine: machine()?, commit: commit(), rounds, binary, ..Self::default() })
+    }
+
+    /// What was written to that folder before.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(FIGURES);
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
 
     /// All but the comparisons.
@@ -60,9 +72,19 @@ impl Report {
             let figures = format!("ready after {:.0} ms, {:.1} MiB resident", ready * 1e3, mib(memory.resident));
             row(&format!("{processes} processes more, {pods} pods"), figures);
         }
-        for Point { of, count, each } in &self.growth {
-            let figures = format!("{:.2} us ({:.2} to {:.2})", each.median / 1e3, each.least / 1e3, each.most / 1e3);
+        for Point { of, count, each, bytes } in &self.growth {
+            let mut figures =
+                format!("{:.2} us ({:.2} to {:.2})", each.median / 1e3, each.least / 1e3, each.most / 1e3);
+            if *count >= 1_000 {
+                // Of fewer, the allocator's own steps are the greater part.
+                let _ = write!(figures, "; {:.1} KiB each in memory", *bytes as f64 / f64::from(*count) / 1024.0);
+            }
             row(&format!("a record's way to its line, {count} {}", of.name()), figures);
+        }
+        if let Some(Churn { processes, minutes, resident }) = &self.churn {
+            let figures: Vec<String> = resident.iter().map(|&bytes| format!("{:.1}", mib(bytes))).collect();
+            let what = format!("{processes} short processes, {minutes} minutes");
+            row(&what, format!("MiB resident in turn: {}", figures.join(", ")));
         }
         row("the program's file", format!("{:.1} MiB", mib(self.binary)));
         text
@@ -70,7 +92,7 @@ impl Report {
 
     /// Writes `performance.md`, its figures and its pictures.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        fs::write(folder.join("performance.json"), serde_json::to_string_pretty(self)? + "\n")?;
+        fs::write(folder.join(FIGURES), serde_json::to_string_pretty(self)? + "\n")?;
         fs::write(folder.join("performance.svg"), plot::bars(&self.compared, self.rounds))?;
         fs::write(folder.join("performance-growth.svg"), plot::curves(&self.growth))?;
         fs::write(folder.join("performance.md"), self.page())?;

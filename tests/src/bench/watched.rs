@@ -29,7 +29,7 @@ pub(crate) struct Watched {
 }
 
 /// Bytes of resident memory.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Memory {
     /// All of it, the program's own file and the kernel's ring included.
     pub(crate) resident: u64,
@@ -40,6 +40,11 @@ pub(crate) struct Memory {
 impl Watched {
     /// Starts it, and waits until every sensor is armed.
     pub(crate) fn start(agent: &Path, folder: &Path, more: &str) -> Result<Self> {
+        Self::start_rotating(agent, folder, more, "64GiB")
+    }
+
+    /// The same, with a new file whenever the file has grown to `size`.
+    pub(crate) fn start_rotating(agent: &Path, folder: &Path, more: &str, size: &str) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let admin = format!("127.0.0.1:{port}");
         let events = folder.join("events.json");
@@ -47,7 +52,7 @@ impl Watched {
             fs::remove_file(&events)?;
         }
         let file = folder.join("postern.yaml");
-        let sink = format!("{{type: file, path: {}, max_size: 64GiB, keep: 1}}", events.display());
+        let sink = format!("{{type: file, path: {}, max_size: {size}, keep: 1}}", events.display());
         fs::write(&file, format!("{more}\nsinks: [{sink}]\nadmin: {{address: '{admin}'}}\n"))?;
         let mut command = Command::new(agent);
         command.args(["run", "--config"]).arg(&file).env_remove("KUBERNETES_SERVICE_HOST");
@@ -119,9 +124,14 @@ impl Watched {
         Ok(answer)
     }
 
+    /// How many records it says are lost.
+    pub(crate) fn lost(&self) -> Result<u64> {
+        Ok(self.metric("postern_hook_lost_total")? + self.metric("postern_sink_dropped_total")?)
+    }
+
     /// Stops it, and holds what it wrote against what happened: each exec once, nothing lost, every record accounted for.
     pub(crate) fn check(mut self, marker: &str, execs: u64) -> Result<()> {
-        let lost = self.metric("postern_hook_lost_total")? + self.metric("postern_sink_dropped_total")?;
+        let lost = self.lost()?;
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let status = program::wait(&mut self.child, DEADLINE).context("the agent does not stop")?;
         ensure!(status.success(), "the agent ended with {status}");

@@ -50,7 +50,7 @@ const TEST_PACKAGES: [Package; 9] = [
 
 /// Other monitors, to measure beside ours.
 const PEER_PACKAGES: [Package; 3] = [
-    package("bpfcc-tools", "/usr/sbin/execsnoop-bpfcc"),
+    package("libbpf-tools", "/usr/sbin/execsnoop"),
     package("bpftrace", "/usr/bin/bpftrace"),
     package("auditd", "/usr/sbin/auditd"),
 ];
@@ -88,7 +88,13 @@ pub(crate) fn install(for_tests: bool) -> Result<()> {
 
 /// Installs what the benchmark compares with.
 pub(crate) fn install_peers() -> Result<()> {
-    install_packages(&PEER_PACKAGES.iter().collect::<Vec<_>>())
+    install_packages(&PEER_PACKAGES.iter().collect::<Vec<_>>())?;
+    // They attach by the names that it lists.
+    if !Path::new("/sys/kernel/tracing/events").exists() {
+        say("setup: mounting /sys/kernel/tracing");
+        program("mount", ["-t", "tracefs", "tracefs", "/sys/kernel/tracing"]).run()?;
+    }
+    Ok(())
 }
 
 /// Debian's kernel for virtual machines, which a test boots: downloaded and unpacked, never installed.

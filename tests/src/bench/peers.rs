@@ -18,7 +18,7 @@ use crate::watched::DEADLINE;
 /// A monitor to compare with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Peer {
-    /// execsnoop of bcc.
+    /// execsnoop of bcc's libbpf tools.
     Execsnoop,
     /// execsnoop of bpftrace.
     Bpftrace,
@@ -60,7 +60,7 @@ impl Peer {
 
     const fn program(self) -> &'static str {
         match self {
-            Self::Execsnoop => "/usr/sbin/execsnoop-bpfcc",
+            Self::Execsnoop => "/usr/sbin/execsnoop",
             Self::Bpftrace => "/usr/bin/bpftrace",
             Self::Auditd => "/usr/sbin/auditd",
         }
@@ -141,7 +141,8 @@ impl Running {
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a figure")?;
         let resident = resident.trim().trim_end_matches(" kB").parse::<u64>()? << 10;
         self.end()?;
-        Ok(Cost { cpu, lost: execs.saturating_sub(seen.0), resident })
+        // At its end it writes what it still held.
+        Ok(Cost { cpu, lost: execs.saturating_sub(self.told(marker)?), resident })
     }
 
     fn end(&mut self) -> Result<()> {

@@ -200,7 +200,7 @@ impl EventLoop {
     fn finish(mut self, reason: Arc<str>) {
         drop(self.probe.take());
         self.drain();
-        self.pipeline.finish();
+        self.pipeline.finish(since_boot_ns());
         self.publish();
         self.count();
         self.tell_losses();

@@ -60,7 +60,8 @@ mod tests {
             service: "sshd".into(),
             reason: None,
             session: None,
-            duration_ns: None,
+            attempts: 0,
+            summary: None,
         }
     }
 

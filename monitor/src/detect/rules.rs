@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{Alert, Body, Event, InMemory, Login, Rule, Severity, Technique};
+use crate::event::{Alert, Body, EntryType, Event, InMemory, Login, Rule, Severity, Technique};
 
 const VALID_ACCOUNTS: Technique =
     Technique { tactic_id: "TA0001", tactic: "Initial Access", id: "T1078", name: "Valid Accounts" };
@@ -40,6 +40,13 @@ static PRIVILEGED_ENTERED: Rule = Rule {
     severity: Severity::High,
     techniques: &[CONTAINER_COMMAND, ESCAPE],
 };
+static ESCAPED: Rule = Rule {
+    id: "postern-container-escaped",
+    name: "A container's process on the node",
+    description: "A process that ran in a container executes in the node's own mount namespace: it has left the container.",
+    severity: Severity::High,
+    techniques: &[ESCAPE],
+};
 static MEMORY_EXEC: Rule = Rule {
     id: "postern-memory-exec",
     name: "Program executed from memory",
@@ -50,8 +57,8 @@ static MEMORY_EXEC: Rule = Rule {
 };
 
 /// All of them.
-pub fn rules() -> [&'static Rule; 4] {
-    [&ACCESS_NOT_ALLOWED, &PRIVILEGED_STARTED, &PRIVILEGED_ENTERED, &MEMORY_EXEC]
+pub fn rules() -> [&'static Rule; 5] {
+    [&ACCESS_NOT_ALLOWED, &PRIVILEGED_STARTED, &PRIVILEGED_ENTERED, &ESCAPED, &MEMORY_EXEC]
 }
 
 /// The alert that an event gives rise to.
@@ -63,7 +70,11 @@ pub fn alert(event: &Event) -> Option<Alert> {
         Body::ContainerStarted(context) if context.privileged => {
             (&PRIVILEGED_STARTED, format!("privileged container {} started", container_name(event)))
         }
-        Body::ContainerEntered(context) if context.privileged => (
+        Body::ContainerEscaped => {
+            (&ESCAPED, format!("{} runs on the node, out of container {}", program(event), container_name(event)))
+        }
+        // What the pod itself asks for is no news.
+        Body::ContainerEntered(context) if context.privileged && !is_probe(event) => (
             &PRIVILEGED_ENTERED,
             format!("{} was started in the privileged container {}", program(event), container_name(event)),
         ),
@@ -90,6 +101,11 @@ fn container_name(event: &Event) -> String {
         Some(pod) => format!("{}/{}/{own}", pod.namespace, pod.name),
         None => own.to_owned(),
     }
+}
+
+fn is_probe(event: &Event) -> bool {
+    let entry = event.lineage.as_ref().and_then(|lineage| lineage.entry.as_ref());
+    entry.is_some_and(|entry| entry.entry_type() == EntryType::Probe)
 }
 
 fn program(event: &Event) -> &str {

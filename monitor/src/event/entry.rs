@@ -1,8 +1,11 @@
 //! How a process tree came to be on the node.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
-use super::{Container, ProcessKey};
+use super::ProcessKey;
 
 /// ECS `process.entry_leader.entry_meta.type`, with the types that Kubernetes nodes add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,16 +95,29 @@ pub type Door = EntryType;
 /// How an entry was made. Shared by every process under it.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The kind of entry.
-    pub entry_type: EntryType,
+    /// What the kernel alone says of it.
+    pub observed: EntryType,
+    /// What it is by what the runtime and the API server say of its container, once they have: no event of the entry is told
+    /// before.
+    pub settled: OnceLock<EntryType>,
     /// The entry's first process.
     pub leader: ProcessKey,
     /// The remote address, where it came from the network.
     pub source_ip: Option<IpAddr>,
     /// The access session, where a person made it.
     pub session: Option<Arc<Session>>,
-    /// The container it is in, where it is in one.
-    pub container: Option<Arc<Container>>,
+}
+
+impl Entry {
+    /// One of which nothing more is known.
+    pub const fn new(observed: EntryType, leader: ProcessKey) -> Self {
+        Self { observed, settled: OnceLock::new(), leader, source_ip: None, session: None }
+    }
+
+    /// The kind of entry.
+    pub fn entry_type(&self) -> EntryType {
+        self.settled.get().copied().unwrap_or(self.observed)
+    }
 }
 
 /// One entry by a person.
@@ -117,6 +133,8 @@ pub struct Session {
     pub allowed: bool,
     /// How sure the attribution is.
     pub confidence: Confidence,
+    /// Where lineage was broken and joined again: by what.
+    pub link: Option<Arc<str>>,
 }
 
 /// How sure an attribution is.

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Door, Session};
+use super::{Door, Session, User};
 
 /// One attempt to come in, or one person who did.
 #[derive(Clone, Debug)]
@@ -29,8 +29,38 @@ pub struct Login {
     pub reason: Option<Arc<str>>,
     /// The access session that it opened.
     pub session: Option<Arc<Session>>,
-    /// How long the session lasted, in nanoseconds; set when it closed.
-    pub duration_ns: Option<u64>,
+    /// How often this user was refused from this source, this time included; 0 where nobody was.
+    pub attempts: u64,
+    /// What the session was; set when it closed.
+    pub summary: Option<Summary>,
+}
+
+/// A session from its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How long it lasted, in nanoseconds.
+    pub duration_ns: u64,
+    /// Programs executed.
+    pub commands: u64,
+    /// Alerts raised.
+    pub alerts: u64,
+    /// Users that its processes became, in the order of their first time.
+    pub users: Vec<Arc<str>>,
+    /// Containers that its processes entered or ran in.
+    pub containers: Vec<Arc<str>>,
+    /// Whether there were more users or containers than are listed.
+    pub cut: bool,
+}
+
+/// Somebody who came in goes on as somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserChange {
+    /// Whose process it was.
+    pub from: User,
+    /// Whose process it is.
+    pub to: User,
+    /// Path of the program that changed the user.
+    pub program: Arc<str>,
 }
 
 /// Where a login came from.

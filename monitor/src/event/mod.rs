@@ -17,7 +17,7 @@ pub use arguments::Arguments;
 pub use container::{Container, HostNamespace, Image, Owner, Pod, SeccompMode, SecurityContext};
 pub use entry::{Confidence, Door, Entry, EntryType, Session};
 pub use jiff::Timestamp;
-pub use login::{Login, LoginMethod, Source};
+pub use login::{Login, LoginMethod, Source, Summary, UserChange};
 pub use node::Node;
 pub use process::{
     Capabilities, Credentials, EntityId, Executable, InMemory, Lineage, Process, ProcessKey, Terminal, User,
@@ -58,10 +58,14 @@ pub enum Body {
     SessionClosed(Arc<Login>),
     /// Somebody was refused.
     LoginFailed(Arc<Login>),
+    /// Somebody who came in goes on as another user.
+    UserChanged(Arc<UserChange>),
     /// A container's first process executed.
     ContainerStarted(SecurityContext),
     /// A process was started in a running container from outside it.
     ContainerEntered(SecurityContext),
+    /// A container's process executes in the node's own mount namespace.
+    ContainerEscaped,
     /// The agent speaks of itself.
     Agent(AgentEvent),
 }
@@ -145,8 +149,10 @@ impl Event {
             Body::SessionOpened(_) => of("session-opened", &["authentication", "session"], &["start"], Some("success")),
             Body::SessionClosed(_) => of("session-closed", &["session"], &["end"], Some("success")),
             Body::LoginFailed(_) => of("login-failed", &["authentication"], &["start"], Some("failure")),
+            Body::UserChanged(_) => of("user-changed", &["process", "session"], &["change"], None),
             Body::ContainerStarted(_) => of("container-started", &["process"], &["start"], None),
             Body::ContainerEntered(_) => of("container-entered", &["process"], &["start"], None),
+            Body::ContainerEscaped => of("container-escaped", &["process"], &["start"], None),
             Body::Agent(agent) => agent.categorization(),
         }
     }

@@ -8,8 +8,8 @@ use rustc_hash::FxHashMap;
 use super::Lookup;
 use crate::{
     container::cgroup::{self, CgroupContainer},
-    event::{Container, Enrichment, Event},
-    pod::{PodTable, PodUpdate},
+    event::{Arguments, Container, Enrichment, EntryType, Event},
+    pod::{ContainerKind, Found, PodFacts, PodTable, PodUpdate},
 };
 
 /// How long an event waits for what is still unknown of its container, in nanoseconds.
@@ -60,6 +60,33 @@ struct Waiting {
     since_ns: u64,
     id: Arc<str>,
     event: Event,
+}
+
+/// What the pod says of an entry into one of its containers, where that is more than the kernel could see.
+fn door(observed: EntryType, found: Found<'_>, args: &Arguments) -> Option<EntryType> {
+    let is_probe = || found.container.commands.iter().any(|command| is_command(&command.args, args));
+    match observed {
+        EntryType::Kubelet | EntryType::KubectlExec if found.container.kind == ContainerKind::Ephemeral => {
+            Some(EntryType::KubectlDebug)
+        }
+        EntryType::Kubelet | EntryType::KubectlExec if is_node_debugger(found.pod) => Some(EntryType::DebugNode),
+        EntryType::KubectlExec if is_probe() => Some(EntryType::Probe),
+        _ => None,
+    }
+}
+
+/// `kubectl debug node/NAME` makes a pod `node-debugger-NAME-xxxxx` in the node's own namespaces.
+fn is_node_debugger(pod: &PodFacts) -> bool {
+    pod.host_pid && pod.pod.name.starts_with("node-debugger-")
+}
+
+/// Whether these are the arguments that a pod's command has, whatever kubelet put in the place of each `$(NAME)`.
+fn is_command(command: &[Arc<str>], args: &Arguments) -> bool {
+    let is_argument = |(wanted, argument): (&Arc<str>, &str)| match (wanted.split_once("$("), wanted.rsplit_once(')')) {
+        (Some((before, _)), Some((_, behind))) => argument.starts_with(before) && argument.ends_with(behind),
+        _ => **wanted == *argument,
+    };
+    command.len() == args.count() && command.iter().zip(args.iter()).all(is_argument)
 }
 
 impl Containers {
@@ -161,6 +188,7 @@ impl Containers {
         let Some(container) = container else { return Some(event) };
         self.state(container, now_ns);
         if let Some((container, enrichment)) = self.describe(&container.id, false) {
+            self.settle(&container.id, &event);
             return Some(Event { container: Some(container), enrichment, ..event });
         }
         self.waiting.push_back(Waiting { since_ns: now_ns, id: container.id.clone(), event });
@@ -176,6 +204,7 @@ impl Containers {
             let overdue = position < over || now_ns.saturating_sub(waiting.since_ns) >= WAIT_NS;
             match self.describe(&waiting.id, overdue) {
                 Some((container, enrichment)) => {
+                    self.settle(&container.id, &waiting.event);
                     out.push(Event { container: Some(container), enrichment, ..waiting.event });
                 }
                 None if overdue => out.push(Event { enrichment: Enrichment::None, ..waiting.event }),
@@ -229,6 +258,20 @@ impl Containers {
         let settled = (Arc::new(container), enrichment);
         state.settled = Some(settled.clone());
         Some(settled)
+    }
+
+    /// Says what kind of entry its first process made, now that the pod is known.
+    fn settle(&self, id: &str, event: &Event) {
+        let Some((entry, process)) = event.lineage.as_ref().and_then(|it| Some((it.entry.as_ref()?, &it.process)))
+        else {
+            return;
+        };
+        if entry.leader == process.key
+            && let Some(door) = self.pods.container(id).and_then(|found| door(entry.observed, found, &process.args))
+        {
+            // It is settled once: whatever is told later says the same.
+            let _ = entry.settled.set(door);
+        }
     }
 
     fn state(&mut self, container: &Arc<CgroupContainer>, now_ns: u64) -> &mut State {

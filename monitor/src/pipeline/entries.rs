@@ -6,11 +6,11 @@ use std::sync::Arc;
 use postern_ebpf::abi::{EntryMark, LoginClass, ProcessKey};
 use rustc_hash::FxHashMap;
 
-use super::class_of;
+use super::{class_of, clients::Asked, summaries::Summaries};
 use crate::{
     container::cgroup::CgroupContainer,
     detect::AccessPolicy,
-    event::{Confidence, Entry, EntryType, Login, Process, Session, Source},
+    event::{Body, Confidence, Entry, EntryType, Event, Login, Process, Session, Source},
     process::{Decoder, Known, login::door, seed::SeedProcess, session_id, to_tick},
 };
 
@@ -24,6 +24,8 @@ pub(super) enum Crossing {
     Started,
     /// From outside.
     Entered,
+    /// Out of it, into the node's own mount namespace.
+    Escaped,
 }
 
 /// A process at its exec, with all that says where it belongs.
@@ -33,7 +35,9 @@ pub(super) struct Arrival<'a> {
     pub(super) previous: Option<&'a Known>,
     pub(super) parent: Option<&'a Process>,
     pub(super) container: Option<&'a Arc<CgroupContainer>>,
-    pub(super) crossing: bool,
+    pub(super) crossing: Option<Crossing>,
+    /// The runtime's tool that asked for it.
+    pub(super) asked: Option<Asked>,
 }
 
 /// Where a process belongs.
@@ -46,6 +50,7 @@ pub(super) struct Placed {
 pub(super) struct Entries {
     policy: AccessPolicy,
     open: FxHashMap<ProcessKey, OpenLogin>,
+    summaries: Summaries,
     /// While seeding: the mark of each process, by its pid.
     seeded: FxHashMap<u32, EntryMark>,
 }
@@ -59,7 +64,7 @@ struct OpenLogin {
 
 impl Entries {
     pub(super) fn new(policy: AccessPolicy) -> Self {
-        Self { policy, open: FxHashMap::default(), seeded: FxHashMap::default() }
+        Self { policy, open: FxHashMap::default(), summaries: Summaries::default(), seeded: FxHashMap::default() }
     }
 
     /// Sessions that are open.
@@ -83,16 +88,34 @@ impl Entries {
     pub(super) fn abandon(&mut self, process: ProcessKey) {
         let key = to_tick(process);
         if self.open.get(&key).is_some_and(|open| !open.opened) {
-            self.open.remove(&key);
+            self.forget(key);
+        }
+    }
+
+    fn forget(&mut self, key: ProcessKey) {
+        let open = self.open.remove(&key);
+        if let Some(session) = open.and_then(|open| open.login.session.clone()) {
+            self.summaries.close(&session.id, 0);
         }
     }
 
     /// Its session is over. Yields the login if a person made it. Processes that stay keep their entry.
     pub(super) fn close(&mut self, process: ProcessKey, now_ns: u64) -> Option<Arc<Login>> {
         let open = self.open.remove(&to_tick(process)).filter(|open| open.opened)?;
-        open.login.session.as_ref()?;
-        let duration_ns = Some(now_ns.saturating_sub(open.since_ns));
-        Some(Arc::new(Login { duration_ns, ..Login::clone(&open.login) }))
+        let session = open.login.session.as_ref()?;
+        let summary = Some(self.summaries.close(&session.id, now_ns.saturating_sub(open.since_ns)));
+        Some(Arc::new(Login { summary, ..Login::clone(&open.login) }))
+    }
+
+    /// Counts an event of an open session.
+    pub(super) fn note(&mut self, event: &Event) {
+        let session = match &event.body {
+            Body::SessionOpened(login) => login.session.as_ref(),
+            _ => event.lineage.as_ref().and_then(|lineage| lineage.entry.as_ref()?.session.as_ref()),
+        };
+        if let Some(session) = session {
+            self.summaries.note(&session.id, event);
+        }
     }
 
     /// Where a process belongs that has just executed.
@@ -101,10 +124,8 @@ impl Entries {
         if let Some(class) = class_of(arrival.mark.class) {
             return self.place_login(decoder, arrival, class, inherited);
         }
-        if arrival.crossing
-            && let Some(container) = arrival.container
-        {
-            return new_entry(container_entry(container), arrival.process);
+        if let Some(crossing) = arrival.crossing {
+            return cross(arrival, crossing, inherited);
         }
         // Whatever init or the kernel itself starts is an entry of its own: a service.
         let from_init = |pid: u32| pid <= 2;
@@ -136,11 +157,9 @@ impl Entries {
         };
         let open = self.open.get(&to_tick(arrival.mark.login));
         let entry = Entry {
-            entry_type: open.map_or_else(|| door(class), |open| open.entry_type),
-            leader,
             source_ip: open.and_then(|open| open.login.source.ip),
             session: open.and_then(|open| open.login.session.clone()),
-            container: None,
+            ..Entry::new(open.map_or_else(|| door(class), |open| open.entry_type), leader)
         };
         Placed { entry: Arc::new(entry), leader: leader_process }
     }
@@ -165,7 +184,7 @@ impl Entries {
                 open.opened = true;
             }
         }
-        let crossing =
+        let is_crossing =
             container.is_some_and(|it| parent.is_none_or(|parent| parent.container.as_ref() != Some(&it.id)));
         // A process in /proc runs what its parent was forked to run: the parent stands for the previous program.
         let arrival = Arrival {
@@ -174,7 +193,9 @@ impl Entries {
             previous: parent,
             parent: parent.map(|known| &*known.process),
             container,
-            crossing,
+            // Which of the two it was nobody can say any more, and no event asks.
+            crossing: is_crossing.then_some(Crossing::Started),
+            asked: None,
         };
         (self.place(decoder, &arrival), mark)
     }
@@ -194,7 +215,7 @@ impl Entries {
         if self.open.len() >= OPEN_MAX
             && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.since_ns).map(|(key, _)| *key)
         {
-            self.open.remove(&oldest);
+            self.forget(oldest);
         }
         let entry_type = login.door;
         // Nobody sits at a cron job.
@@ -205,8 +226,12 @@ impl Entries {
                 user: Arc::clone(&login.user),
                 allowed: self.policy.decide(&login).is_some(),
                 confidence,
+                link: None,
             })
         });
+        if let Some(session) = &session {
+            self.summaries.open(&session.id);
+        }
         let login = Arc::new(Login { session, ..login });
         self.open.insert(key, OpenLogin { login, entry_type, since_ns: now_ns, opened: false });
     }
@@ -217,13 +242,28 @@ fn placed(known: &Known) -> Option<Placed> {
 }
 
 fn new_entry(entry_type: EntryType, process: &Arc<Process>) -> Placed {
-    let entry = Entry { entry_type, leader: process.key, source_ip: None, session: None, container: None };
-    Placed { entry: Arc::new(entry), leader: Arc::clone(process) }
+    Placed { entry: Arc::new(Entry::new(entry_type, process.key)), leader: Arc::clone(process) }
 }
 
-/// A pod's container is kubelet's, unless somebody went around it: that is told apart where execs are attributed.
-fn container_entry(container: &CgroupContainer) -> EntryType {
-    if container.pod_uid.is_some() { EntryType::Kubelet } else { EntryType::RuntimeExec }
+/// Into a container or out of one. Whoever took that step in his own session, or asked the runtime to, takes it along.
+fn cross(arrival: &Arrival<'_>, crossing: Crossing, inherited: Option<Placed>) -> Placed {
+    let is_pod = arrival.container.is_some_and(|container| container.pod_uid.is_some());
+    let own = inherited.filter(|it| it.entry.session.is_some());
+    let by_hand = own.is_some() || arrival.asked.is_some();
+    let observed = match crossing {
+        Crossing::Escaped => EntryType::ContainerEscape,
+        _ if by_hand || !is_pod => EntryType::RuntimeExec,
+        Crossing::Started => EntryType::Kubelet,
+        Crossing::Entered => EntryType::KubectlExec,
+    };
+    let from = own.map(|it| it.entry).or_else(|| arrival.asked.as_ref().map(|asked| Arc::clone(&asked.entry)));
+    let asked = arrival.asked.as_ref().and_then(Asked::session);
+    let entry = Entry {
+        source_ip: from.as_ref().and_then(|entry| entry.source_ip),
+        session: asked.or_else(|| from?.session.clone()),
+        ..Entry::new(observed, arrival.process.key)
+    };
+    Placed { entry: Arc::new(entry), leader: Arc::clone(arrival.process) }
 }
 
 /// The mark of a process found in /proc. sshd forks a process for each connection; the first other program below that
@@ -261,6 +301,7 @@ fn seeded_login(seed: &SeedProcess, process: &Process) -> Login {
         service: "sshd".into(),
         reason: None,
         session: None,
-        duration_ns: None,
+        attempts: 0,
+        summary: None,
     }
 }

@@ -2,8 +2,11 @@
 //! in, so that a stream of records can be replayed and yields the same events.
 
 mod accounting;
+mod clients;
 mod containers;
 mod entries;
+mod refusals;
+mod summaries;
 
 use std::sync::Arc;
 
@@ -11,15 +14,17 @@ use postern_ebpf::abi::{HookCounters, HookId, LoginClass, Namespaces, ProcessKey
 
 use self::{
     accounting::Accounting,
+    clients::Clients,
     containers::Containers,
     entries::{Crossing, Entries},
+    refusals::{Refusal, Refusals},
 };
 use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, alert},
     event::{
-        AgentEvent, Body, Capabilities, Container, Counters, Enrichment, Event, HostNamespace, Lineage, Process,
-        SeccompMode, SecurityContext,
+        AgentEvent, Body, Capabilities, Container, Counters, Enrichment, Entry, Event, HostNamespace, Lineage, Process,
+        SeccompMode, SecurityContext, UserChange,
     },
     pod::PodUpdate,
     process::{
@@ -86,6 +91,8 @@ pub struct Pipeline {
     processes: ProcessTable,
     logins: LoginTracker,
     entries: Entries,
+    refusals: Refusals,
+    clients: Clients,
     containers: Containers,
     accounting: Accounting,
     /// How many processes and logins were forgotten, as far as it was said.
@@ -103,6 +110,8 @@ impl Pipeline {
             processes: ProcessTable::default(),
             logins: LoginTracker::default(),
             entries: Entries::new(policy),
+            refusals: Refusals::default(),
+            clients: Clients::default(),
             containers: Containers::default(),
             accounting: Accounting::default(),
             forgotten: [0; 2],
@@ -200,13 +209,17 @@ impl Pipeline {
         for outcome in self.logins.overdue(now_ns) {
             self.login(outcome, now_ns);
         }
+        let grown = self.refusals.overdue(now_ns);
+        self.refused(grown, now_ns);
         self.processes.expire(now_ns);
         self.admit_bounds(now_ns);
         self.release(now_ns);
     }
 
     /// Lets everything go that waits for anything: the agent stops.
-    pub fn finish(&mut self) {
+    pub fn finish(&mut self, now_ns: u64) {
+        let grown = self.refusals.finish();
+        self.refused(grown, now_ns);
         self.release(u64::MAX);
     }
 
@@ -265,6 +278,14 @@ impl Pipeline {
         let parent = self.parent(exec);
         let previous = self.processes.get(body.previous);
         let crossing = crossing(&mut self.containers, container.as_ref(), previous, &process, &facts, now_ns);
+        let escaped = previous.filter(|_| crossing == Some(Crossing::Escaped));
+        let escaped = escaped.and_then(|known| self.containers.reference(known.container.as_ref()?));
+        let asked = match (&crossing, &container) {
+            (Some(Crossing::Started | Crossing::Entered), Some(container)) => {
+                self.clients.asked(&container.id, &process.args, now_ns)
+            }
+            _ => None,
+        };
         let placed = self.entries.place(
             &self.decoder,
             &entries::Arrival {
@@ -273,9 +294,12 @@ impl Pipeline {
                 previous,
                 parent: parent.as_deref(),
                 container: container.as_ref(),
-                crossing: crossing.is_some(),
+                crossing,
+                asked,
             },
         );
+        self.clients.add(&process, &placed.entry);
+        let change = previous.and_then(|previous| user_change(previous, &process, &placed.entry));
         let lineage = Lineage {
             group_leader: self.leader(body.group_leader, &process),
             session_leader: self.leader(body.session_leader, &process),
@@ -290,10 +314,17 @@ impl Pipeline {
             entry_leader: Some(placed.leader),
             container: container.as_ref().map(|container| container.id.clone()),
         });
-        let Some(crossing) = crossing else {
+        if crossing.is_none() && change.is_none() {
             return self.tell(Body::Exec, Some(lineage), container.as_ref(), now_ns);
-        };
+        }
         self.tell(Body::Exec, Some(lineage.clone()), container.as_ref(), now_ns);
+        if let Some(change) = change {
+            self.tell(Body::UserChanged(Arc::new(change)), Some(lineage.clone()), container.as_ref(), now_ns);
+        }
+        let Some(crossing) = crossing else { return };
+        if crossing == Crossing::Escaped {
+            return self.tell(Body::ContainerEscaped, Some(lineage), escaped.as_ref(), now_ns);
+        }
         let mut context = self.security_context(&facts);
         if let Some(container) = &container {
             // Whoever enters a privileged container is in one, whatever he was left with.
@@ -301,7 +332,7 @@ impl Pipeline {
         }
         let body = match crossing {
             Crossing::Started => Body::ContainerStarted(context),
-            Crossing::Entered => Body::ContainerEntered(context),
+            Crossing::Entered | Crossing::Escaped => Body::ContainerEntered(context),
         };
         self.tell(body, Some(lineage), container.as_ref(), now_ns);
     }
@@ -353,6 +384,7 @@ impl Pipeline {
             };
             self.tell(Body::End { exit_code: exit_code as i32 }, Some(lineage), container.as_ref(), now_ns);
             self.processes.end(key, now_ns);
+            self.clients.end(key, now_ns);
         }
         if let Some(outcome) = self.logins.end(key) {
             self.login(outcome, now_ns);
@@ -372,15 +404,22 @@ impl Pipeline {
                 }
             }
             Outcome::Failed { process, login, partial } => {
-                let enrichment = if partial { Enrichment::Partial } else { Enrichment::Complete };
                 self.entries.abandon(process);
-                self.session_event(Body::LoginFailed(Arc::new(login)), process, enrichment, now_ns);
+                let told = self.refusals.add(Refusal { process, login, partial }, now_ns);
+                self.refused(told, now_ns);
             }
             Outcome::Closed { process } => {
                 if let Some(login) = self.entries.close(process, now_ns) {
                     self.session_event(Body::SessionClosed(login), process, Enrichment::Complete, now_ns);
                 }
             }
+        }
+    }
+
+    fn refused(&mut self, told: Vec<Refusal>, now_ns: u64) {
+        for Refusal { process, login, partial } in told {
+            let enrichment = if partial { Enrichment::Partial } else { Enrichment::Complete };
+            self.session_event(Body::LoginFailed(Arc::new(login)), process, enrichment, now_ns);
         }
     }
 
@@ -433,6 +472,7 @@ impl Pipeline {
     fn send(&mut self, event: Event) {
         let event = Event { sequence: self.next_sequence, ..event };
         self.next_sequence += 1;
+        self.entries.note(&event);
         let alert = alert(&event).map(|alert| Event {
             sequence: self.next_sequence,
             alert: Some(Arc::new(alert)),
@@ -441,6 +481,7 @@ impl Pipeline {
         self.out.push(event);
         if let Some(alert) = alert {
             self.next_sequence += 1;
+            self.entries.note(&alert);
             self.out.push(alert);
         }
     }
@@ -478,7 +519,7 @@ impl Pipeline {
     }
 }
 
-/// A process is in a container, and the program it ran before was not.
+/// A process is in a container, and the program it ran before was not; or the other way about.
 fn crossing(
     containers: &mut Containers,
     container: Option<&Arc<CgroupContainer>>,
@@ -487,12 +528,27 @@ fn crossing(
     facts: &KernelFacts,
     now_ns: u64,
 ) -> Option<Crossing> {
-    let container = container?;
+    let Some(container) = container else {
+        let was_in_one = previous.is_some_and(|known| known.container.is_some());
+        return was_in_one.then_some(Crossing::Escaped);
+    };
     if previous.and_then(|known| known.container.as_ref()) == Some(&container.id) {
         return None;
     }
     let first = containers.enter(container, process.key, facts.inner_pid, now_ns);
     Some(if first { Crossing::Started } else { Crossing::Entered })
+}
+
+/// Within a person's session a process acts in the name of another user than the program before it. What a setuid program
+/// does for its caller is no such change: the caller's own id stays.
+fn user_change(previous: &Known, process: &Process, entry: &Entry) -> Option<UserChange> {
+    let is_same_entry = previous.entry.as_ref().is_some_and(|before| before.leader == entry.leader);
+    let (from, to) = (&previous.process.credentials.real_user, &process.credentials.real_user);
+    if entry.session.is_none() || !is_same_entry || from.id == to.id {
+        return None;
+    }
+    let program = Arc::clone(&previous.process.executable.path);
+    Some(UserChange { from: from.clone(), to: to.clone(), program })
 }
 
 /// The class of a login mark.

@@ -4,7 +4,8 @@ use postern_ebpf::abi::{EntryMark, ExecBody, LoginCall, LoginClass};
 
 use super::*;
 use crate::{
-    event::EntryType,
+    event::{Confidence, EntryType, Pod},
+    pod::{CommandPurpose, ContainerFacts, ContainerKind, PodCommand, PodFacts},
     replay::{self, Written, in_container, key},
 };
 
@@ -66,7 +67,7 @@ fn a_session_is_on_everything_below_it_and_on_nothing_else() {
         (key(110), Some(session.id.clone()))
     );
     assert_eq!(
-        (entry(0).entry_type, entry(5).entry_type, entry(5).session.is_none()),
+        (entry(0).entry_type(), entry(5).entry_type(), entry(5).session.is_none()),
         (EntryType::Init, EntryType::Init, true)
     );
 }
@@ -142,14 +143,14 @@ fn many_short_containers_do_not_make_a_running_one_forgotten() {
         );
         replay(&mut pipeline, &[started, Written::exit(u64::from(2 * number), pid, EntryMark::default())]);
     }
-    pipeline.finish();
+    pipeline.finish(0);
     pipeline.take_events();
     let with_little = |body: &mut ExecBody| {
         in_container(9)(body);
         body.credentials.cap_bounding = 0;
     };
     let mut events = replay(&mut pipeline, &[exec(u64::from(2 * short + 1), 500_000, 0, "/bin/sh", with_little, &old)]);
-    pipeline.finish();
+    pipeline.finish(0);
     events.extend(pipeline.take_events());
     assert_eq!(names(&events), ["exec", "container-entered", "alert"]);
 }
@@ -161,4 +162,170 @@ fn bytes_that_are_no_record_are_counted_and_said() {
     pipeline.input(Input::Counters(Vec::new()), 0);
     let events: Vec<Event> = pipeline.take_events().collect();
     assert_eq!((names(&events), pipeline.malformed()), (vec!["events-lost"], 1));
+}
+
+/// A session of `ops`, whose shell is process 110.
+fn session(pipeline: &mut Pipeline) -> EntryMark {
+    let mark = EntryMark { login: key(100), leader: key(110), class: LoginClass::Sshd as u32, reserved: 0 };
+    let records = [
+        exec(0, 100, 1, "/usr/sbin/sshd", |_| {}, "/"),
+        Written::login(1, 100, LoginCall::Start, "sshd"),
+        Written::login(2, 100, LoginCall::OpenSession, ""),
+        Written::login(3, 100, LoginCall::SessionOpened, ""),
+        exec(4, 110, 100, "/bin/bash", as_user(1_000, mark), "/"),
+    ];
+    replay(pipeline, &records);
+    mark
+}
+
+fn as_user(uid: u32, mark: EntryMark) -> impl FnOnce(&mut ExecBody) {
+    move |body| {
+        body.entry = mark;
+        (body.credentials.uid, body.credentials.euid) = (uid, uid);
+    }
+}
+
+fn entry_of(event: &Event) -> Arc<Entry> {
+    event.lineage.as_ref().and_then(|it| it.entry.clone()).expect("an entry")
+}
+
+#[test]
+fn a_change_of_user_is_told_once_and_a_setuid_program_is_none() {
+    let mut pipeline = pipeline();
+    let mark = session(&mut pipeline);
+    let setuid = |body: &mut ExecBody| {
+        as_user(1_000, mark)(body);
+        body.credentials.euid = 0;
+    };
+    let events = replay(
+        &mut pipeline,
+        &[
+            exec(5, 111, 110, "/usr/bin/sudo", setuid, "/"),
+            exec(6, 112, 111, "/bin/bash", as_user(0, mark), "/"),
+            exec(7, 113, 112, "/bin/ls", as_user(0, mark), "/"),
+            Written::exit(8, 100, EntryMark::default()),
+        ],
+    );
+    assert_eq!(names(&events), ["exec", "exec", "user-changed", "exec", "end", "session-closed"]);
+    let Body::UserChanged(change) = &events[2].body else { panic!("{events:?}") };
+    assert_eq!((change.from.id, change.to.id, &*change.program), (1_000, 0, "/usr/bin/sudo"));
+    let Body::SessionClosed(login) = &events[5].body else { panic!("{events:?}") };
+    let summary = login.summary.as_ref().expect("a summary");
+    assert_eq!((summary.commands, &summary.users[..], summary.alerts), (4, &["0".into()][..], 1));
+    assert_eq!(summary.duration_ns, 6_000_000);
+}
+
+#[test]
+fn what_is_asked_of_the_runtime_belongs_to_whoever_asked() {
+    let mut pipeline = pipeline();
+    let mark = session(&mut pipeline);
+    let cgroup = format!("/kubepods/burstable/pod{UID}/{ID}");
+    let args = ["crictl", "exec", "-it", &ID[..13], "sh"];
+    let crictl = replay::Exec { pid: 111, previous: 110, path: "/usr/bin/crictl", args: &args, cgroup: "/" };
+    let mut events = replay(
+        &mut pipeline,
+        &[
+            exec(5, 60, 50, "/bin/web", in_container(1), &cgroup),
+            Written::exec(6, crictl, as_user(1_000, mark)),
+            exec(7, 61, 50, "/bin/sh", in_container(7), &cgroup),
+            exec(8, 62, 50, "/bin/date", in_container(8), &cgroup),
+        ],
+    );
+    pipeline.tick(5_000_000_000);
+    events.extend(pipeline.take_events());
+    let entered = |pid: u32| {
+        let of = |event: &&Event| matches!(event.body, Body::ContainerEntered(_)) && event.alert.is_none();
+        let found =
+            events.iter().filter(of).find(|it| it.lineage.as_ref().is_some_and(|it| it.process.key.tgid == pid));
+        entry_of(found.expect("it entered"))
+    };
+    let by_hand = entered(61);
+    let session = by_hand.session.as_ref().expect("the person's session");
+    assert_eq!(
+        (by_hand.entry_type(), &*session.user, session.confidence),
+        (EntryType::RuntimeExec, "ops", Confidence::Linked)
+    );
+    assert!(session.link.as_ref().is_some_and(|link| link.starts_with("crictl (pid 111)")), "{session:?}");
+    // The same tool is still there, and names the same container.
+    assert_eq!(entered(62).entry_type(), EntryType::RuntimeExec);
+}
+
+#[test]
+fn a_pods_own_commands_and_debuggers_are_told_from_execs() {
+    use EntryType::{DebugNode, KubectlDebug, KubectlExec, Kubelet, Probe};
+    let exec_of = |pod: PodFacts, args: &[&str]| {
+        let mut pipeline = pipeline();
+        pipeline.input(Input::Pods(PodUpdate::Listed(vec![Arc::new(pod)])), 0);
+        let cgroup = format!("/kubepods/burstable/pod{UID}/{ID}");
+        let entering = replay::Exec { pid: 61, previous: 50, path: "/bin/sh", args, cgroup: &cgroup };
+        let mut events = replay(
+            &mut pipeline,
+            &[
+                exec(0, 60, 50, "/bin/web", in_container(1), &cgroup),
+                Written::exec(1, entering, in_container(7)),
+                exec(2, 62, 61, "/bin/cat", in_container(8), &cgroup),
+            ],
+        );
+        let answer = Lookup::Found(Container { id: ID.into(), ..Container::default() });
+        pipeline.input(Input::Container { id: ID.into(), answer }, 3_000_000);
+        events.extend(pipeline.take_events());
+        let doors: Vec<EntryType> = events.iter().map(|event| entry_of(event).entry_type()).collect();
+        assert_eq!(events.last().map(|event| event.categorization().action), Some("exec"), "{events:?}");
+        (doors[0], doors[events.len() - 1], names(&events).iter().filter(|&&name| name == "alert").count())
+    };
+    let commands = vec![PodCommand {
+        purpose: CommandPurpose::Readiness,
+        args: vec!["sh".into(), "-c".into(), "probe --at $(HOST):80".into()],
+    }];
+    let facts = |kind, host_pid, name: &str| PodFacts {
+        pod: Arc::new(Pod {
+            uid: UID.into(),
+            name: name.into(),
+            namespace: "shop".into(),
+            service_account: None,
+            labels: std::collections::BTreeMap::new(),
+            owner: None,
+        }),
+        host_pid,
+        containers: vec![Arc::new(ContainerFacts {
+            id: Some(ID.into()),
+            kind,
+            commands: commands.clone(),
+            ..ContainerFacts::default()
+        })],
+        ..PodFacts::default()
+    };
+    let (regular, ephemeral) = (ContainerKind::Regular, ContainerKind::Ephemeral);
+    let probe = ["sh", "-c", "probe --at 10.0.0.7:80"];
+    // A probe is no alert, in a privileged container neither: what stays is the container's own start.
+    assert_eq!(exec_of(facts(regular, false, "web-1"), &probe), (Kubelet, Probe, 1));
+    assert_eq!(exec_of(facts(regular, false, "web-1"), &["sh", "-c", "id"]), (Kubelet, KubectlExec, 2));
+    assert_eq!(exec_of(facts(ephemeral, false, "web-1"), &["sh"]).0, KubectlDebug);
+    assert_eq!(exec_of(facts(regular, true, "node-debugger-n1-abcde"), &["sh"]).0, DebugNode);
+    assert_eq!(exec_of(facts(regular, false, "node-debugger-n1-abcde"), &["sh"]).0, Kubelet);
+}
+
+#[test]
+fn a_process_that_leaves_its_container_is_an_alert() {
+    let cgroup = format!("/docker/{ID}");
+    let mut pipeline = pipeline();
+    let mut events = replay(
+        &mut pipeline,
+        &[
+            exec(0, 60, 50, "/bin/sleep", in_container(1), &cgroup),
+            exec(1, 61, 60, "/usr/bin/nsenter", in_container(7), &cgroup),
+            exec(2, 61, 61, "/bin/bash", |_| {}, &cgroup),
+            exec(3, 62, 61, "/bin/ls", |_| {}, &cgroup),
+        ],
+    );
+    pipeline.finish(0);
+    events.extend(pipeline.take_events());
+    let of =
+        |pid: u32| events.iter().filter(move |it| it.lineage.as_ref().is_some_and(|it| it.process.key.tgid == pid));
+    let escaped: Vec<&Event> = of(61).filter(|event| matches!(event.body, Body::ContainerEscaped)).collect();
+    assert_eq!(escaped.len(), 2, "the event and its alert: {events:?}");
+    assert!(escaped.iter().all(|event| event.container.as_ref().is_some_and(|it| &*it.id == ID)));
+    assert!(
+        of(62).all(|event| entry_of(event).entry_type() == EntryType::ContainerEscape && event.container.is_none())
+    );
 }

@@ -330,7 +330,8 @@ impl Attempt {
             service: Arc::clone(&self.service),
             reason: self.reason.clone(),
             session: None,
-            duration_ns: None,
+            attempts: 0,
+            summary: None,
         }
     }
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::event::{
     AgentEvent, Alert, Body, Capabilities, Confidence, Container, Counters, Credentials, Door, Enrichment, EntityId,
     Entry, EntryType, Event, Executable, HostNamespace, Image, InMemory, Lineage, Login, LoginMethod, Loss, LossCause,
-    Node, Owner, Pod, Process, ProcessKey, Rule, SeccompMode, SecurityContext, Session, Severity, Source, Technique,
-    Terminal, Timestamp, User,
+    Node, Owner, Pod, Process, ProcessKey, Rule, SeccompMode, SecurityContext, Session, Severity, Source, Summary,
+    Technique, Terminal, Timestamp, User, UserChange,
 };
 
 const ALL_CAPABILITIES: Capabilities = Capabilities((1 << 41) - 1);
@@ -132,6 +132,7 @@ fn session() -> Arc<Session> {
         user: "ops".into(),
         allowed: true,
         confidence: Confidence::Certain,
+        link: None,
     })
 }
 
@@ -146,11 +147,9 @@ fn ssh_lineage() -> Lineage {
         session_leader: Some(shell.clone()),
         entry_leader: Some(shell.clone()),
         entry: Some(Arc::new(Entry {
-            entry_type: EntryType::Sshd,
-            leader: shell.key,
             source_ip: Some([192, 0, 2, 7].into()),
             session: Some(session()),
-            container: None,
+            ..Entry::new(EntryType::Sshd, shell.key)
         })),
     }
 }
@@ -168,13 +167,7 @@ fn bare_lineage() -> Lineage {
         seeded: true,
         ..process(77, "", &[])
     };
-    let entry = Entry {
-        entry_type: EntryType::Unknown,
-        leader: ProcessKey { start_ns: 1, tgid: 1, reserved: 0 },
-        source_ip: None,
-        session: None,
-        container: None,
-    };
+    let entry = Entry::new(EntryType::Unknown, ProcessKey { start_ns: 1, tgid: 1, reserved: 0 });
     Lineage {
         process: Arc::new(process),
         parent: None,
@@ -227,14 +220,25 @@ pub(super) fn login() -> Login {
         service: "sshd".into(),
         reason: None,
         session: Some(session()),
-        duration_ns: None,
+        attempts: 0,
+        summary: None,
     }
 }
 
 fn logins(from: u64) -> Vec<Event> {
     let opened = event(from, Body::SessionOpened(Arc::new(login())), Some(ssh_lineage()));
-    let closed = Login { duration_ns: Some(83_000_000_000), ..login() };
+    let summary = Summary {
+        duration_ns: 83_000_000_000,
+        commands: 17,
+        alerts: 1,
+        users: vec!["root".into()],
+        containers: vec!["shop/web-1/web".into()],
+        cut: true,
+    };
+    let closed = Login { summary: Some(summary), ..login() };
+    let change = UserChange { from: user(1_000, "ops"), to: user(0, "root"), program: "/usr/bin/sudo".into() };
     let mut all = vec![opened, event(from + 1, Body::SessionClosed(Arc::new(closed)), None)];
+    all.push(event(from + 14, Body::UserChanged(Arc::new(change)), Some(ssh_lineage())));
     let methods = [
         LoginMethod::Password,
         LoginMethod::KeyboardInteractive,
@@ -253,6 +257,7 @@ fn logins(from: u64) -> Vec<Event> {
             terminal: None,
             reason: Some("Authentication failure".into()),
             session: None,
+            attempts: sequence,
             ..login()
         };
         all.push(event(sequence, Body::LoginFailed(Arc::new(failed)), None));
@@ -331,8 +336,9 @@ fn containers(from: u64) -> Vec<Event> {
         (Body::ContainerStarted(confined(SeccompMode::Strict)), crowded, Enrichment::Complete),
         (Body::ContainerStarted(confined(SeccompMode::Unknown)), alone, Enrichment::None),
         (Body::Exec, container(), Enrichment::Complete),
+        (Body::ContainerEscaped, container(), Enrichment::Complete),
     ];
-    let inside = |container: Arc<Container>| {
+    let inside = || {
         let mut inside = process(5100, "/bin/sh", &["sh", "-c", "cat /etc/shadow"]);
         inside.inner_pid = Some(33);
         inside.credentials.user = User { id: 0, name: None };
@@ -340,26 +346,23 @@ fn containers(from: u64) -> Vec<Event> {
         inside.credentials.audit_session = None;
         let inside = Arc::new(inside);
         let entry = Entry {
-            entry_type: EntryType::KubectlExec,
-            leader: inside.key,
-            source_ip: None,
             session: Some(Arc::new(Session {
                 door: Door::KubectlExec,
                 user: "unknown".into(),
                 allowed: false,
                 confidence: Confidence::Likely,
+                link: Some("crictl (pid 4711) named the container".into()),
                 ..(*session()).clone()
             })),
-            container: Some(container),
+            ..Entry::new(EntryType::KubectlExec, inside.key)
         };
         Lineage { process: inside.clone(), entry_leader: Some(inside), entry: Some(Arc::new(entry)), ..ssh_lineage() }
     };
     (from..)
         .zip(cases)
         .map(|(sequence, (body, container, enrichment))| {
-            let container = Arc::new(container);
-            let lineage = Some(inside(container.clone()));
-            Event { container: Some(container), enrichment, ..event(sequence, body, lineage) }
+            let lineage = Some(inside());
+            Event { container: Some(Arc::new(container)), enrichment, ..event(sequence, body, lineage) }
         })
         .collect()
 }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::escape::Foreign;
-use crate::event::{AgentEvent, Body, Container, Counters, Event, Login, Loss, LossCause, SecurityContext, Source};
+use crate::event::{
+    AgentEvent, Body, Container, Counters, Event, Login, Loss, LossCause, SecurityContext, Source, User, UserChange,
+};
 
 /// The sentence; `None` where the fields say it all (executions and ends).
 pub(super) fn of(event: &Event) -> Option<Sentence<'_>> {
@@ -30,10 +32,12 @@ impl Display for Sentence<'_> {
             Body::SessionOpened(login) => opened(login, f),
             Body::SessionClosed(login) => closed(login, f),
             Body::LoginFailed(login) => failed(login, f),
+            Body::UserChanged(change) => changed(change, f),
             Body::ContainerStarted(context) => container("started", self.0.container.as_deref(), context, f),
             Body::ContainerEntered(context) => {
                 container("was entered from outside", self.0.container.as_deref(), context, f)
             }
+            Body::ContainerEscaped => escaped(self.0.container.as_deref(), f),
             Body::Agent(agent) => about_agent(agent, f),
         }
     }
@@ -54,17 +58,21 @@ fn opened(login: &Login, f: &mut Formatter<'_>) -> fmt::Result {
 fn closed(login: &Login, f: &mut Formatter<'_>) -> fmt::Result {
     write!(f, "{} left", Foreign(&login.user))?;
     from(&login.source, f)?;
-    match login.duration_ns {
-        Some(duration) => write!(f, " after {}", Span(duration)),
+    match &login.summary {
+        Some(summary) => write!(f, " after {} and {} commands", Span(summary.duration_ns), summary.commands),
         None => Ok(()),
     }
 }
 
 fn failed(login: &Login, f: &mut Formatter<'_>) -> fmt::Result {
-    write!(f, "{} was refused by {}", Foreign(&login.user), login.door.as_str())?;
+    let user = if login.user.is_empty() { "Further users" } else { &login.user };
+    write!(f, "{} was refused by {}", Foreign(user), login.door.as_str())?;
     from(&login.source, f)?;
     if let Some(method) = &login.method {
         write!(f, " with {}", Foreign(method.as_str()))?;
+    }
+    if login.attempts > 1 {
+        write!(f, ", {} times so far", login.attempts)?;
     }
     if login.user_known == Some(false) {
         f.write_str("; the node knows no such user")?;
@@ -72,6 +80,22 @@ fn failed(login: &Login, f: &mut Formatter<'_>) -> fmt::Result {
     match &login.reason {
         Some(reason) => write!(f, ": {}", Foreign(reason)),
         None => Ok(()),
+    }
+}
+
+fn changed(change: &UserChange, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(f, "{} went on as {} by {}", Named(&change.from), Named(&change.to), Foreign(&change.program))
+}
+
+/// A user's name, or the id where there is none.
+pub(super) struct Named<'a>(pub(super) &'a User);
+
+impl Display for Named<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match &self.0.name {
+            Some(name) => Foreign(name).fmt(f),
+            None => write!(f, "user {}", self.0.id),
+        }
     }
 }
 
@@ -84,6 +108,16 @@ fn from(source: &Source, f: &mut Formatter<'_>) -> fmt::Result {
     match source.port {
         Some(port) => write!(f, " port {port}"),
         None => Ok(()),
+    }
+}
+
+fn escaped(container: Option<&Container>, f: &mut Formatter<'_>) -> fmt::Result {
+    f.write_str("A process left container")?;
+    match container {
+        Some(container) => {
+            write!(f, " {} for the node itself", Foreign(container.name.as_ref().unwrap_or(&container.id)))
+        }
+        None => f.write_str(" for the node itself"),
     }
 }
 

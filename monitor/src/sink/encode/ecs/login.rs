@@ -1,7 +1,7 @@
 //! `source.*` and `postern.login.*`: who came in, how, from where.
 
 use crate::{
-    event::{Login, LoginMethod, Source},
+    event::{Login, LoginMethod, Source, Summary},
     sink::encode::json::Object,
 };
 
@@ -27,4 +27,16 @@ pub(super) fn own(login: &Login, fields: &mut Object<'_>) {
     if let Some(known) = login.user_known {
         fields.boolean("user_known", known);
     }
+    if login.attempts > 0 {
+        fields.number("attempts", login.attempts);
+    }
+}
+
+/// What `postern.session` adds at the session's end.
+pub(super) fn summary(summary: &Summary, fields: &mut Object<'_>) {
+    fields.number("commands", summary.commands);
+    fields.number("alerts", summary.alerts);
+    fields.texts("users", summary.users.iter().map(|user| &**user));
+    fields.texts("containers", summary.containers.iter().map(|container| &**container));
+    fields.flag("cut", summary.cut);
 }

@@ -15,7 +15,7 @@ use super::{fields::ECS_VERSION, json::Object, sentence};
 use crate::event::{Alert, Body, Container, Event, Login, Node, Session};
 
 /// How many containers are remembered as they were encoded: more than a node runs.
-const CONTAINERS: usize = 512;
+const CONTAINERS: usize = 1_024;
 
 /// Encodes the events of one run.
 #[derive(Clone, Debug)]
@@ -92,8 +92,8 @@ impl Encoder {
         match &event.body {
             Body::End { .. } => process::lifetime(event, fields),
             Body::SessionClosed(login) => {
-                if let Some(duration) = login.duration_ns {
-                    fields.number("duration", duration);
+                if let Some(summary) = &login.summary {
+                    fields.number("duration", summary.duration_ns);
                 }
             }
             _ => {}
@@ -138,6 +138,10 @@ impl Encoder {
                 fields.text("user", &session.user);
                 fields.boolean("allowed", session.allowed);
                 fields.text("confidence", session.confidence.as_str());
+                fields.maybe_text("link", session.link.as_deref());
+                if let Some(summary) = login_of(event).and_then(|login| login.summary.as_ref()) {
+                    login::summary(summary, fields);
+                }
             });
         }
         if let Some(lineage) = &event.lineage {
@@ -150,8 +154,11 @@ impl Encoder {
             Body::ContainerStarted(context) | Body::ContainerEntered(context) => {
                 fields.object("container", |fields| container::own(context, &mut self.shared.sets, fields));
             }
+            Body::UserChanged(change) => {
+                fields.object("user_change", |fields| fields.text("program", &change.program));
+            }
             Body::Agent(agent) => agent::own(agent, fields),
-            Body::Exec | Body::End { .. } => {}
+            Body::Exec | Body::End { .. } | Body::ContainerEscaped => {}
         }
         if let Some(alert) = &event.alert {
             fields.object("alert", |fields| fields.written("trigger", |out| self.event_id(alert.trigger, out)));
@@ -183,8 +190,10 @@ fn constant_fields(node: &Node, top: &mut Object<'_>) {
 const fn dataset(body: &Body) -> &'static str {
     match body {
         Body::Exec | Body::End { .. } => "postern.process",
-        Body::SessionOpened(_) | Body::SessionClosed(_) | Body::LoginFailed(_) => "postern.login",
-        Body::ContainerStarted(_) | Body::ContainerEntered(_) => "postern.container",
+        Body::SessionOpened(_) | Body::SessionClosed(_) | Body::LoginFailed(_) | Body::UserChanged(_) => {
+            "postern.login"
+        }
+        Body::ContainerStarted(_) | Body::ContainerEntered(_) | Body::ContainerEscaped => "postern.container",
         Body::Agent(_) => "postern.agent",
     }
 }
@@ -209,6 +218,11 @@ pub(super) fn session_of(event: &Event) -> Option<&Session> {
 fn user(event: &Event, fields: &mut Object<'_>) {
     match (login_of(event), &event.lineage) {
         (Some(login), _) => fields.text("name", &login.user),
+        // ECS: the user whose privileges were assumed is the effective one.
+        _ if let Body::UserChanged(change) = &event.body => {
+            process::user(&change.from, fields);
+            fields.object("effective", |fields| process::user(&change.to, fields));
+        }
         (None, Some(lineage)) => process::user(&lineage.process.credentials.user, fields),
         (None, None) => {}
     }
@@ -225,6 +239,10 @@ fn related(event: &Event, top: &mut Object<'_>) {
         credentials.and_then(|who| who.user.name.as_deref()),
         credentials.and_then(|who| who.real_user.name.as_deref()),
         credentials.and_then(|who| who.login_user.as_ref()?.name.as_deref()),
+        match &event.body {
+            Body::UserChanged(change) => change.from.name.as_deref(),
+            _ => None,
+        },
     ];
     let addresses = [login.and_then(|login| login.source.ip), entry.and_then(|entry| entry.source_ip)]
         .map(|ip| Some(ip?.to_canonical()));

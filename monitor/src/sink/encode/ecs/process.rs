@@ -15,7 +15,7 @@ use crate::{
 /// otherwise make every event of its descendants many times as long; its own event has them all.
 const RELATIVE_ARGS_BYTES: usize = 1_024;
 /// How many parents and leaders are remembered as they were encoded.
-const REMEMBERED: usize = 512;
+const REMEMBERED: usize = 2_048;
 
 /// What is reused from one process to the next.
 #[derive(Clone, Debug)]
@@ -219,7 +219,7 @@ fn command_line(process: &Process, most: usize, fields: &mut Object<'_>) {
 }
 
 fn meta(entry: &Entry, fields: &mut Object<'_>) {
-    fields.text("type", entry.entry_type.as_str());
+    fields.text("type", entry.entry_type().as_str());
     fields.object("source", |source| source.ip("ip", entry.source_ip));
 }
 

@@ -77,8 +77,10 @@ fn action(event: &Event) -> (Label, &'static str) {
         Body::SessionOpened(_) => ("login", GREEN),
         Body::SessionClosed(_) => ("logout", GREEN),
         Body::LoginFailed(_) => ("refused", YELLOW),
+        Body::UserChanged(_) => ("user", YELLOW),
         Body::ContainerStarted(_) => ("container", MAGENTA),
         Body::ContainerEntered(_) => ("entered", MAGENTA),
+        Body::ContainerEscaped => ("escaped", BOLD_RED),
         Body::Agent(AgentEvent::Lost(_)) => ("LOST", BOLD_RED),
         Body::Agent(AgentEvent::Counted(_)) => ("counted", DIM),
         Body::Agent(_) => ("agent", BLUE),
@@ -114,7 +116,7 @@ fn who(event: &Event, line: &mut Line<'_>) {
         Some(name) => line.put(name),
         None => line.put(format_args!("uid {}", acting.id)),
     }
-    match lineage.entry.as_ref().map(|entry| entry.entry_type) {
+    match lineage.entry.as_ref().map(|entry| entry.entry_type()) {
         None | Some(EntryType::Init | EntryType::Unknown | EntryType::Kubelet) => {}
         Some(entry) => line.put(format_args!(" ({})", entry.as_str())),
     }

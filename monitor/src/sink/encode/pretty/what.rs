@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::line::{BOLD, BOLD_RED, BOLD_YELLOW, DIM, Line, RED, TEXT_LIMIT, YELLOW};
 use crate::{
-    event::{AgentEvent, Body, Container, Event, InMemory, Login, Process, SecurityContext, Severity},
+    event::{AgentEvent, Body, Container, Event, InMemory, Login, Process, SecurityContext, Severity, UserChange},
     sink::encode::{
         command_line::{self, Quoting},
-        sentence::{self, Span},
+        sentence::{self, Named, Span},
     },
 };
 
@@ -40,11 +40,12 @@ pub(super) fn write(event: &Event, line: &mut Line<'_>) {
         }
         (Body::SessionOpened(login), _) => opened(login, line),
         (Body::SessionClosed(login), _) => {
-            if let Some(duration) = login.duration_ns {
-                line.put(format_args!("after {}", Span(duration)));
+            if let Some(summary) = &login.summary {
+                line.put(format_args!("after {}, {} commands", Span(summary.duration_ns), summary.commands));
             }
         }
         (Body::LoginFailed(login), _) => failed(login, line),
+        (Body::UserChanged(change), _) => changed(change, line),
         (Body::Agent(AgentEvent::Started { sensors, missing }), _) => coverage(sensors, missing, line),
         _ => {
             if let Some(sentence) = sentence::of(event) {
@@ -112,12 +113,21 @@ fn opened(login: &Login, line: &mut Line<'_>) {
 fn failed(login: &Login, line: &mut Line<'_>) {
     line.limited(TEXT_LIMIT, |line| {
         means(login, line);
+        if login.attempts > 1 {
+            line.put(format_args!(", {} times so far", login.attempts));
+        }
         if login.user_known == Some(false) {
             line.put(", no such user");
         }
         if let Some(reason) = &login.reason {
             line.put(format_args!(": {reason}"));
         }
+    });
+}
+
+fn changed(change: &UserChange, line: &mut Line<'_>) {
+    line.limited(TEXT_LIMIT, |line| {
+        line.put(format_args!("{} -> {} by {}", Named(&change.from), Named(&change.to), change.program));
     });
 }
 

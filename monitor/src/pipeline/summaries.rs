@@ -1,0 +1,64 @@
+//! What each open session has done so far.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::event::{Body, Container, Event, Summary};
+
+/// How many users, and how many containers, are listed of one session.
+const LISTED_MAX: usize = 32;
+
+/// By the session's id. As many as there are open sessions.
+#[derive(Default)]
+pub(super) struct Summaries(FxHashMap<Arc<str>, Summary>);
+
+impl Summaries {
+    pub(super) fn open(&mut self, id: &Arc<str>) {
+        self.0.insert(Arc::clone(id), Summary::default());
+    }
+
+    pub(super) fn note(&mut self, id: &str, event: &Event) {
+        let Some(summary) = self.0.get_mut(id) else { return };
+        if event.alert.is_some() {
+            summary.alerts += 1;
+            return;
+        }
+        match &event.body {
+            Body::Exec => summary.commands += 1,
+            Body::UserChanged(change) => {
+                let name = || change.to.name.clone().unwrap_or_else(|| change.to.id.to_string().into());
+                summary.cut |= !list(&mut summary.users, name());
+            }
+            _ => {}
+        }
+        if let Some(container) = &event.container {
+            summary.cut |= !list(&mut summary.containers, name(container));
+        }
+    }
+
+    pub(super) fn close(&mut self, id: &str, duration_ns: u64) -> Summary {
+        Summary { duration_ns, ..self.0.remove(id).unwrap_or_default() }
+    }
+}
+
+/// Adds a text that is not there yet. Returns whether there was room.
+fn list(into: &mut Vec<Arc<str>>, text: Arc<str>) -> bool {
+    if into.contains(&text) {
+        return true;
+    }
+    let room = into.len() < LISTED_MAX;
+    if room {
+        into.push(text);
+    }
+    room
+}
+
+/// What a person calls a container.
+fn name(container: &Container) -> Arc<str> {
+    let own = container.name.as_ref().unwrap_or(&container.id);
+    match &container.pod {
+        Some(pod) => format!("{}/{}/{own}", pod.namespace, pod.name).into(),
+        None => Arc::clone(own),
+    }
+}

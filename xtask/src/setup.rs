@@ -36,12 +36,13 @@ const BUILD_PACKAGES: [Package; 6] = [
 
 /// Real programs to watch, the static C library for the image, and a C++ compiler for libFuzzer,
 /// and a machine for another kernel.
-const TEST_PACKAGES: [Package; 9] = [
+const TEST_PACKAGES: [Package; 10] = [
     package("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
     package("g++", "/usr/bin/g++"),
     package("openssh-server", "/usr/sbin/sshd"),
     package("openssh-client", "/usr/bin/ssh"),
     package("sshpass", "/usr/bin/sshpass"),
+    package("sudo", "/usr/bin/sudo"),
     package("containerd", "/usr/bin/containerd"),
     package("runc", "/usr/sbin/runc"),
     package("busybox-static", "/bin/busybox"),

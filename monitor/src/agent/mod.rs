@@ -9,6 +9,10 @@ mod lookups;
 mod machine;
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -37,7 +41,11 @@ use crate::{
     pod::{self, ApiMode, ApiSettings, PodUpdate},
     privileges,
     probe::{Armed, CounterReader, HookId, Missing, Probe, ProbeError, ProbeSettings, Ring},
-    process::{Decoder, seed, users::Passwd},
+    process::{
+        Decoder,
+        seed::{self, SeedProcess},
+        users::Passwd,
+    },
     sink::{
         SinkError,
         delivery::{self, Publisher},
@@ -139,6 +147,10 @@ impl Agent {
                  lists were cut"
             ));
         }
+        // A login program inside a container is not one onto the node.
+        let running = seen.processes.iter().filter(|it| it.namespaces.mnt == host.namespaces.mnt);
+        let sshd: BTreeSet<PathBuf> = running.filter_map(|process| sshd_path(process, &host_root)).collect();
+        notices.extend(probe.watch_login_programs(sshd.iter().map(PathBuf::as_path)));
         let marks = pipeline.seed(&seen.processes, since_boot_ns());
         let refused = probe.seed(marks.into_iter())?;
         if refused > 0 {
@@ -341,6 +353,13 @@ impl Tasks {
             tracing::error!("tasks did not end before the deadline");
         }
     }
+}
+
+/// The file of a running sshd, below the node's root.
+fn sshd_path(process: &SeedProcess, host_root: &Path) -> Option<PathBuf> {
+    let path = Path::new(OsStr::from_bytes(&process.executable));
+    let is_sshd = path.file_name()?.as_bytes().starts_with(b"sshd");
+    is_sshd.then(|| Some(host_root.join(path.strip_prefix("/").ok()?))).flatten()
 }
 
 /// Tells the event loop, and waits while it has too much to read.

@@ -94,6 +94,15 @@ impl PodTable {
         Some(Found { pod: &held.pod, container: &held.container })
     }
 
+    /// The same by all that is known of it: the API may not have heard of its id yet, but of its pod and its name in it.
+    pub fn find(&self, container: &Container) -> Option<Found<'_>> {
+        self.container(&container.id).or_else(|| {
+            let pod = self.pod_by_uid(container.pod_uid.as_deref()?)?;
+            let container = pod.containers.iter().find(|it| Some(&it.name) == container.name.as_ref())?;
+            Some(Found { pod, container })
+        })
+    }
+
     /// What can be said of a container whose cgroup names its id and its pod's UID. `None` where the API knows neither (yet).
     pub fn describe(&self, id: &str, pod_uid: Option<&str>) -> Option<Container> {
         let found = self.container(id);

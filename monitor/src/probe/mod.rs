@@ -7,8 +7,13 @@ mod library;
 pub mod offsets;
 mod ring;
 mod sensor;
+mod stub;
 
-use std::{fs, io, num::NonZero, path::PathBuf};
+use std::{
+    fs, io,
+    num::NonZero,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -116,6 +121,11 @@ impl Probe {
     /// Attaches every sensor; one that is not needed and cannot be attached says so in its place.
     pub fn arm(&mut self, settings: &ProbeSettings) -> Result<Vec<Armed>, ProbeError> {
         Sensor::ALL.iter().map(|sensor| sensor.arm(&mut self.ebpf, settings)).collect()
+    }
+
+    /// Login programs that run already and are not where login programs usually are. Says which cannot be watched, and why.
+    pub fn watch_login_programs<'a>(&mut self, programs: impl Iterator<Item = &'a Path>) -> Vec<String> {
+        sensor::watch_login_programs(&mut self.ebpf, programs)
     }
 
     /// The reading end of the ring; there is one.

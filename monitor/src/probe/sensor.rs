@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use aya::{
     Ebpf,
-    programs::{BtfTracePoint, Program, ProgramError, RawTracePoint, UProbe, uprobe::UProbeScope},
+    programs::{
+        BtfTracePoint, Program, ProgramError, RawTracePoint, UProbe,
+        uprobe::{UProbeAttachLocation, UProbeScope},
+    },
 };
 
-use super::{ProbeError, ProbeSettings, library};
+use super::{ProbeError, ProbeSettings, library, stub};
 
 /// One kind of knowledge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +59,7 @@ impl Sensor {
         let rung = match self {
             Self::Processes => Ok(arm_processes(ebpf, settings.typed_tracepoints)?),
             Self::Logins => attach_library(ebpf, host_root, &["libpam.so.0"], &PAM),
-            Self::LoginDetails => attach_library(ebpf, host_root, &["libc.so.6"], &SYSLOG),
+            Self::LoginDetails => arm_login_details(ebpf, host_root),
         };
         Ok(Armed { sensor: self, rung })
     }
@@ -79,6 +82,18 @@ const PAM: [(&str, &str); 7] = [
     ("pam_open_session_return", "pam_open_session"),
     ("pam_open_session", "pam_open_session"),
     ("pam_close_session", "pam_close_session"),
+];
+
+/// sshd, and since OpenSSH 9.8 the programs that do its work, where distributions keep them.
+const SSHD: [&str; 8] = [
+    "usr/sbin/sshd",
+    "usr/local/sbin/sshd",
+    "usr/lib/openssh/sshd-session",
+    "usr/lib/openssh/sshd-auth",
+    "usr/libexec/openssh/sshd-session",
+    "usr/libexec/openssh/sshd-auth",
+    "usr/lib/ssh/sshd-session",
+    "usr/lib/ssh/sshd-auth",
 ];
 
 /// Programs by the function of libc that each is attached to.
@@ -124,6 +139,48 @@ where
     program.try_into().map_err(|source| ProbeError::Attach { program: name, source })
 }
 
+/// The ladder: sshd's own calls, then those of everybody.
+fn arm_login_details(ebpf: &mut Ebpf, host_root: &Path) -> Result<&'static str, String> {
+    let programs: Vec<PathBuf> = SSHD.iter().map(|path| host_root.join(path)).filter(|path| path.is_file()).collect();
+    if programs.is_empty() {
+        // Somebody may bring one later: it is watched after the agent's next start.
+        return Ok("no sshd to watch");
+    }
+    for program in &programs {
+        if let Err(reason) = attach_stubs(ebpf, program) {
+            tracing::info!(reason, "every process's calls of syslog are watched: that slows forks");
+            return attach_library(ebpf, host_root, &["libc.so.6"], &SYSLOG).map(|_| "uprobes in libc");
+        }
+    }
+    Ok("uprobes")
+}
+
+/// See [`super::Probe::watch_login_programs`].
+pub(super) fn watch_login_programs<'a>(ebpf: &mut Ebpf, programs: impl Iterator<Item = &'a Path>) -> Vec<String> {
+    let elsewhere = |path: &&Path| !SSHD.iter().any(|usual| path.ends_with(usual));
+    programs.filter(elsewhere).filter_map(|program| attach_stubs(ebpf, program).err()).collect()
+}
+
+/// Attaches to each call of a program that logs.
+fn attach_stubs(ebpf: &mut Ebpf, path: &Path) -> Result<(), String> {
+    let mut any = false;
+    for (name, function) in SYSLOG {
+        let offsets = stub::find(path, function).map_err(|error| format!("{} {error}", path.display()))?;
+        for offset in offsets {
+            any = true;
+            attach_uprobe(ebpf, name, UProbeAttachLocation::AbsoluteOffset(offset), path).map_err(|error| {
+                format!("cannot attach {name} at {offset:#x} of {}: {}", path.display(), chain(&error))
+            })?;
+        }
+    }
+    if any { Ok(()) } else { Err(format!("{} has no stub for syslog", path.display())) }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let errors = std::iter::successors(Some(error), |error| error.source());
+    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 fn attach_library(
     ebpf: &mut Ebpf,
     host_root: &Path,
@@ -133,21 +190,27 @@ fn attach_library(
     let library = library::find(host_root, sonames)
         .ok_or_else(|| format!("the node has no {} below {}", sonames.join(" or "), host_root.display()))?;
     for &(name, function) in programs {
-        attach_uprobe(ebpf, name, function, &library).map_err(|error| {
-            let chain = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
-                .map(ToString::to_string)
-                .collect::<Vec<_>>();
-            format!("cannot attach {name} to {function} of {}: {}", library.display(), chain.join(": "))
+        attach_uprobe(ebpf, name, function.into(), &library).map_err(|error| {
+            format!("cannot attach {name} to {function} of {}: {}", library.display(), chain(&error))
         })?;
     }
     Ok("uprobes")
 }
 
-fn attach_uprobe(ebpf: &mut Ebpf, name: &'static str, function: &str, library: &PathBuf) -> Result<(), UprobeError> {
+fn attach_uprobe(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    location: UProbeAttachLocation<'_>,
+    path: &Path,
+) -> Result<(), UprobeError> {
     let program = ebpf.program_mut(name).ok_or(UprobeError::Embedded)?;
     let program: &mut UProbe = program.try_into()?;
-    program.load()?;
-    program.attach(function, library, UProbeScope::AllProcesses)?;
+    match program.load() {
+        // At more than one place.
+        Ok(()) | Err(ProgramError::AlreadyLoaded) => {}
+        Err(error) => return Err(error.into()),
+    }
+    program.attach(location, path, UProbeScope::AllProcesses)?;
     Ok(())
 }
 

@@ -11,6 +11,8 @@ use crate::event::{Arguments, Confidence, Entry, Process, Session};
 const TOOLS: [&str; 8] = ["crictl", "ctr", "nerdctl", "docker", "podman", "runc", "crun", "docker-compose"];
 /// Commands of theirs that start something.
 const COMMANDS: [&str; 6] = ["exec", "run", "start", "attach", "create", "restart"];
+/// Who runs some of those tools for whoever asked: beginnings of the names of their programs.
+const RUNTIMES: [&str; 5] = ["containerd", "conmon", "crio", "dockerd", "kubelet"];
 /// How long after its end a tool may still be what a process comes from, in nanoseconds.
 const LATE_NS: u64 = 2_000_000_000;
 /// How many are remembered.
@@ -50,9 +52,9 @@ impl Asked {
 
 impl Clients {
     /// A program was executed.
-    pub(super) fn add(&mut self, process: &Arc<Process>, entry: &Arc<Entry>) {
+    pub(super) fn add(&mut self, process: &Arc<Process>, parent: Option<&Process>, entry: &Arc<Entry>) {
         let asks = TOOLS.contains(&process.executable_name()) && process.args.iter().any(|it| COMMANDS.contains(&it));
-        if !asks {
+        if !asks || parent.is_some_and(|parent| RUNTIMES.iter().any(|it| parent.executable_name().starts_with(it))) {
             return;
         }
         if self.0.len() >= CLIENTS_MAX {
@@ -104,12 +106,21 @@ mod tests {
 
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-    fn client(clients: &mut Clients, pid: u32, args: &[&str]) {
+    fn process(pid: u32, args: &[&str]) -> Process {
         let decoder = Decoder::new("boot".into(), 0, Passwd::default(), 1);
         let mut process = decoder.unknown(key(pid), b"");
         process.executable.path = format!("/usr/bin/{}", args[0]).into();
         process.args = args.iter().collect();
-        clients.add(&Arc::new(process), &Arc::new(Entry::new(EntryType::Sshd, key(pid))));
+        process
+    }
+
+    fn client(clients: &mut Clients, pid: u32, args: &[&str]) {
+        child(clients, pid, "bash", args);
+    }
+
+    fn child(clients: &mut Clients, pid: u32, parent: &str, args: &[&str]) {
+        let entry = Arc::new(Entry::new(EntryType::Sshd, key(pid)));
+        clients.add(&Arc::new(process(pid, args)), Some(&process(pid + 1, &[parent])), &entry);
     }
 
     fn asked(clients: &mut Clients, container: &str, args: &[&str], now_ns: u64) -> Option<(u32, Confidence)> {
@@ -128,6 +139,9 @@ mod tests {
         assert_eq!(asked(&mut clients, "other", &["sh"], 0), Some((2, Confidence::Likely)));
         assert_eq!(asked(&mut clients, "other", &["bash"], 0), None);
         assert_eq!(asked(&mut clients, "other", &[], 0), None);
+        // The runtime runs it for whoever asked.
+        child(&mut clients, 6, "containerd-shim-runc-v2", &["runc", "exec", "--process", "/x", "abcdef0123"]);
+        assert_eq!(asked(&mut clients, "abcdef0123", &["date"], 0), None);
         // Too short to name one container.
         client(&mut clients, 5, &["crictl", "exec", "fedc", "id"]);
         assert_eq!(asked(&mut clients, "fedcba98", &["date"], 0), None);

@@ -298,7 +298,7 @@ impl Pipeline {
                 asked,
             },
         );
-        self.clients.add(&process, &placed.entry);
+        self.clients.add(&process, parent.as_deref(), &placed.entry);
         let change = previous.and_then(|previous| user_change(previous, &process, &placed.entry));
         let lineage = Lineage {
             group_leader: self.leader(body.group_leader, &process),

@@ -28,13 +28,16 @@ const LAYERS: [Layer; 9] = [
     Layer { name: "detect", sees: &["event"], because: "detection sees events and nothing else" },
     Layer {
         name: "pipeline",
-        // Of containers and pods only what is pure: the parser of paths, and the table that answers are put into.
+        // Of containers and pods only what is pure: the parser of paths, the facts, and the table that they are put into.
         sees: &[
             "record",
             "process",
             "event",
             "detect",
             "container::cgroup",
+            "pod::ContainerKind",
+            "pod::Found",
+            "pod::PodFacts",
             "pod::PodTable",
             "pod::PodUpdate",
             "pod::parse_image",

@@ -250,6 +250,12 @@ impl<P: Pointer> Task<P> {
         }
     }
 
+    /// The mount namespace's inode number; 0 of a task that is ending.
+    #[inline(always)]
+    pub fn mount_namespace(self) -> u32 {
+        self.0.at(offset!(task_nsproxy)).follow().at(offset!(nsproxy_mnt)).follow().at(offset!(ns_mnt_inum)).read()
+    }
+
     #[inline(always)]
     pub fn euid(self) -> u32 {
         self.0.at(offset!(task_cred)).follow().at(offset!(cred_uid) + 16).read()

@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use postern_ebpf::abi::{CpuState, HookCounters, HookId, KernelFields, Settings, TaskState};
+use postern_ebpf::abi::{HookCounters, HookId, KernelFields, Settings, TaskState};
 
 use crate::hooks::ExecRecord;
 
@@ -35,9 +35,13 @@ pub static LOGINS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4_096, 0)
 #[map]
 pub static COUNTERS: PerCpuArray<HookCounters> = PerCpuArray::with_max_entries(HookId::ALL.len() as u32, 0);
 
-/// Sequence numbers and wake-up times.
+/// The sequence number that the CPU's next record gets.
 #[map]
-pub static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
+pub static NEXT_SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// When user space was last woken for ordinary records, in nanoseconds since boot: one for all CPUs.
+#[map]
+pub static LAST_WAKE: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Where an exec record is put together: one slot a CPU, resized at load to the number of CPUs. Not a per-CPU map,
 /// whose values may not exceed 32 KiB.

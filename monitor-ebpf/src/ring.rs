@@ -1,7 +1,11 @@
 //! Records on their way to user space, and the accounting of each: whoever counts a hook as `seen` ends in exactly
 //! one of `submitted`, `filtered`, `rate_limited` and `lost`.
 
-use core::{arch::asm, ffi::c_void, ptr::read_volatile};
+use core::{
+    arch::asm,
+    ffi::c_void,
+    ptr::{read_volatile, write_volatile},
+};
 
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -10,7 +14,7 @@ use aya_ebpf::{
 };
 use postern_ebpf::abi::{Header, HookCounters, HookId, RecordKind};
 
-use crate::maps::{COUNTERS, CPU_STATE, RING, SETTINGS};
+use crate::maps::{COUNTERS, LAST_WAKE, NEXT_SEQUENCE, RING, SETTINGS};
 
 /// One CPU's counters at one hook.
 pub struct Account(*mut HookCounters);
@@ -89,13 +93,13 @@ pub fn header(kind: RecordKind, length: usize) -> Header {
     // SAFETY: helpers without arguments.
     let (time_ns, cpu) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_smp_processor_id()) };
     let mut sequence = 0;
-    if let Some(state) = CPU_STATE.get_ptr_mut(0) {
+    if let Some(next) = NEXT_SEQUENCE.get_ptr_mut(0) {
         // Kernels before 5.12 have no atomic fetch-and-add. Two uprobes that preempt each other right here would get
         // the same number: user space counts records too, and takes a number seen twice for what it is.
         // SAFETY: the map's value lives as long as the program, and is aligned.
         unsafe {
-            sequence = (*state).next_sequence;
-            (*state).next_sequence = sequence + 1;
+            sequence = *next;
+            *next = sequence + 1;
         }
     }
     Header { time_ns, sequence, length: length as u32, cpu: cpu as u16, kind: kind as u16 }
@@ -108,13 +112,16 @@ fn wake_is_due(now_ns: u64) -> bool {
     // SAFETY: a read-only global, set before load; volatile so that the compiler does not take its initial value.
     let (quiet_ns, wake_bytes) =
         unsafe { (read_volatile(&raw const SETTINGS.quiet_ns), read_volatile(&raw const SETTINGS.wake_bytes)) };
-    let Some(state) = CPU_STATE.get_ptr_mut(0) else { return true };
-    // SAFETY: a live map value.
+    let Some(last_wake_ns) = LAST_WAKE.get_ptr_mut(0) else { return true };
+    // SAFETY: a live and aligned map value. Two CPUs may read the same time, and both wake.
     unsafe {
-        if now_ns - (*state).last_wake_ns < quiet_ns && RING.query(BPF_RB_AVAIL_DATA.into()) < wake_bytes {
+        // Another CPU's time may be a little ahead of this one's.
+        if now_ns.saturating_sub(read_volatile(last_wake_ns)) < quiet_ns
+            && RING.query(BPF_RB_AVAIL_DATA.into()) < wake_bytes
+        {
             return false;
         }
-        (*state).last_wake_ns = now_ns;
+        write_volatile(last_wake_ns, now_ns);
     }
     true
 }

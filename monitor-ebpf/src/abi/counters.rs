@@ -51,13 +51,3 @@ pub struct HookCounters {
     /// Processes that the `TASKS` map had no room for: their lineage is guessed in user space. Not part of the sum.
     pub untracked: u64,
 }
-
-/// What the kernel side keeps for each CPU beside its counters.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct CpuState {
-    /// The sequence number that the next record of this CPU gets.
-    pub next_sequence: u64,
-    /// When this CPU last woke user space, in nanoseconds since boot.
-    pub last_wake_ns: u64,
-}

@@ -52,7 +52,9 @@ fn exec<P: Pointer>(task: Task<P>, old_tid: u32, bprm: P) -> i32 {
     let lineage = follow_lineage(task);
     fill_body(&mut record.body, task, old_tid, &lineage);
     fill_tail(record, task, bprm);
-    let urgent = record.body.flags & (ExecFlags::MEMFD | ExecFlags::SCRIPT_MEMFD) != 0;
+    // Both may be alerts: a program from memory, and a step into a container or out of one.
+    let urgent = record.body.flags & (ExecFlags::MEMFD | ExecFlags::SCRIPT_MEMFD) != 0
+        || record.body.namespaces.mnt != task.parent().mount_namespace();
     let length = size_of::<Header>() + size_of::<ExecBody>() + record.tail.used();
     record.header = header(RecordKind::Exec, length);
     if length <= size_of::<ExecRecord>() {

@@ -2,29 +2,52 @@
 //! urgent; in between it is drained on a timer.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd},
+    io,
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
 use aya::maps::{Map, MapData, MapError, RingBuf};
+use rustix::event::{Timespec, epoll};
 
 /// Yields records in the order in which room for them was taken.
-pub struct Ring(RingBuf<MapData>);
+pub struct Ring {
+    records: RingBuf<MapData>,
+    announced: OwnedFd,
+}
 
 impl Ring {
     /// After a wake-up, how long ordinary records go unannounced: whoever was woken must go on draining for at least
     /// this long.
-    pub const QUIET: Duration = Duration::from_millis(10);
+    pub const QUIET: Duration = Duration::from_millis(100);
 
     pub(super) fn new(map: Map) -> Result<Self, MapError> {
-        Ok(Self(RingBuf::try_from(map)?))
+        let records = RingBuf::try_from(map)?;
+        let announced = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
+        let data = epoll::EventData::new_u64(0);
+        epoll::add(&announced, &records, data, epoll::EventFlags::IN | epoll::EventFlags::ET)
+            .map_err(io::Error::from)?;
+        Ok(Self { records, announced })
+    }
+
+    /// Ready when the kernel side has woken this end since [`Ring::heard`], while the ring itself is ready for every record.
+    pub fn announced(&self) -> BorrowedFd<'_> {
+        self.announced.as_fd()
+    }
+
+    /// Makes [`Ring::announced`] wait for the next time.
+    pub fn heard(&self) {
+        let mut event = [MaybeUninit::uninit()];
+        // Nothing can go wrong with an open descriptor; at worst the ring is drained once more.
+        let _ = epoll::wait(&self.announced, &mut event, Some(&Timespec::default()));
     }
 
     /// Hands up to `most` records to `take`; returns how many there were.
     pub fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> usize {
         let mut count = 0;
         while count < most {
-            let Some(record) = self.0.next() else { break };
+            let Some(record) = self.records.next() else { break };
             take(&record);
             count += 1;
         }
@@ -34,6 +57,6 @@ impl Ring {
 
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.records.as_fd()
     }
 }

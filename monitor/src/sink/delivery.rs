@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -32,10 +32,6 @@ use crate::{
 const BATCH_LINES: usize = 4_000;
 /// See `BATCH_LINES`.
 const BATCH_BYTES: usize = 2 << 20;
-/// Lines go to their workers this often while they come; one that comes alone goes at once.
-const HAND_OVER_EVERY: Duration = Duration::from_millis(20);
-/// So many bytes go to their worker at once.
-const HAND_OVER_BYTES: usize = 1 << 20;
 /// The first wait after a failure.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// The longest wait after failures.
@@ -69,10 +65,6 @@ struct Outlet {
     unsealed: Vec<Unsealed>,
     /// What was not handed over yet, and stands in full blocks.
     pending: Vec<Line>,
-    pending_bytes: usize,
-    has_alert: bool,
-    /// When lines were handed over last.
-    handed_over: Option<Instant>,
     /// How many of the dropped lines have been told.
     told: u64,
 }
@@ -127,9 +119,6 @@ pub fn start(
             shared,
             unsealed: Vec::new(),
             pending: Vec::new(),
-            pending_bytes: 0,
-            has_alert: false,
-            handed_over: None,
             told: 0,
         });
     }
@@ -168,13 +157,10 @@ impl Publisher {
         }
     }
 
-    /// Gives the workers what was published since, unless it can wait for more. With `all` nothing waits: for a while
-    /// nobody may come by again.
-    pub fn hand_over(&mut self, now: Instant, all: bool) {
-        if self.outlets.iter().any(|outlet| outlet.is_due(now, all)) {
-            self.forms.iter_mut().for_each(|written| written.seal(&mut self.outlets));
-            self.outlets.iter_mut().for_each(|outlet| outlet.hand_over(now));
-        }
+    /// Gives the workers what was published since.
+    pub fn hand_over(&mut self) {
+        self.forms.iter_mut().for_each(|written| written.seal(&mut self.outlets));
+        self.outlets.iter_mut().for_each(Outlet::hand_over);
     }
 
     /// What the queues had no room for since the last call.
@@ -219,8 +205,6 @@ impl Written {
 
 impl Outlet {
     fn add(&mut self, line: Unsealed) {
-        self.pending_bytes += line.range.len();
-        self.has_alert |= line.kind == Kind::Alert;
         self.unsealed.push(line);
     }
 
@@ -233,19 +217,10 @@ impl Outlet {
         self.pending.extend(self.unsealed.drain(..).map(line));
     }
 
-    fn is_due(&self, now: Instant, all: bool) -> bool {
-        let long_ago = || self.handed_over.is_none_or(|then| now - then >= HAND_OVER_EVERY);
-        self.pending_bytes > 0 && (all || self.has_alert || self.pending_bytes >= HAND_OVER_BYTES || long_ago())
-    }
-
-    fn hand_over(&mut self, now: Instant) {
-        if self.pending.is_empty() {
-            return;
+    fn hand_over(&mut self) {
+        if !self.pending.is_empty() {
+            self.shared.put(self.pending.drain(..));
         }
-        self.shared.put(self.pending.drain(..));
-        self.pending_bytes = 0;
-        self.has_alert = false;
-        self.handed_over = Some(now);
     }
 }
 

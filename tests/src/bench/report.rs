@@ -48,12 +48,16 @@ impl Report {
         serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
 
-    /// All but the comparisons.
+    /// All but the comparisons, as lines.
     pub(crate) fn rest(&self) -> String {
-        let mut text = String::new();
-        let mut row = |name: &str, value: String| {
-            let _ = writeln!(text, "{name:<44} {value}");
-        };
+        let lines: Vec<String> = self.rows().iter().map(|(name, value)| format!("{name:<56} {value}")).collect();
+        lines.join("\n")
+    }
+
+    /// All but the comparisons: what it is, and how much.
+    fn rows(&self) -> Vec<(String, String)> {
+        let mut rows = Vec::new();
+        let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
         for hook in &self.hooks {
             row(
                 &format!("kernel program {}", hook.name),
@@ -87,7 +91,7 @@ impl Report {
             row(&what, format!("MiB resident in turn: {}", figures.join(", ")));
         }
         row("the program's file", format!("{:.1} MiB", mib(self.binary)));
-        text
+        rows
     }
 
     /// Writes `performance.md`, its figures and its pictures.
@@ -129,9 +133,8 @@ impl Report {
             );
         }
         page.push_str("\n| what | |\n|---|---|\n");
-        for line in self.rest().lines() {
-            let (name, value) = line.split_at_checked(44).unwrap_or((line, ""));
-            let _ = writeln!(page, "| {} | {} |", name.trim(), value.trim());
+        for (name, value) in self.rows() {
+            let _ = writeln!(page, "| {name} | {value} |");
         }
         page.push_str("\n![What a record costs as the node grows](performance-growth.svg)\n");
         page.push_str(LOADS);

@@ -1,5 +1,6 @@
 //! The command line: what can be asked of the program, and the commands that only look.
 
+mod explain;
 mod health;
 
 use std::{
@@ -46,7 +47,7 @@ pub enum Command {
     /// Watch this machine until told to stop.
     Run(Run),
     /// Check a configuration and list every problem in it.
-    Check(ConfigPath),
+    Check(Box<Check>),
     /// Say what this kernel offers, which way each sensor takes, and what that costs in coverage.
     Doctor(ConfigPath),
     /// Ask the agent that runs with this configuration how it is; exits with 0 where it is well.
@@ -64,6 +65,20 @@ pub struct Run {
     /// Print events on standard output in this form, whatever the configuration says of it.
     #[arg(long, value_enum, value_name = "FORM")]
     pub output: Option<Output>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Which file.
+    #[command(flatten)]
+    pub config: ConfigPath,
+    /// Say which access rule decides on the login that the options below describe; exits with 1 where none covers it.
+    #[arg(long)]
+    pub explain: bool,
+    /// Who.
+    #[command(flatten)]
+    pub login: explain::LoginOptions,
 }
 
 /// Arguments of `health`.
@@ -134,8 +149,9 @@ impl Run {
 }
 
 /// `postern check`: every problem to `errors`, or what the configuration says to `out`.
-pub fn check(path: Option<&Path>, out: &mut impl Write, errors: &mut impl Write) -> Exit {
-    match Config::load(path, &Surroundings::of_this_process()) {
+pub fn check(wanted: &Check, out: &mut impl Write, errors: &mut impl Write) -> Exit {
+    match Config::load(wanted.config.path.as_deref(), &Surroundings::of_this_process()) {
+        Ok(config) if wanted.explain => explain::explain(&config.access, &wanted.login, out),
         Ok(config) => {
             // A closed pipe changes nothing about the answer, which is the exit code.
             let _ = summary(&config, out);
@@ -282,7 +298,9 @@ mod tests {
         let run = |text: &str| {
             std::fs::write(file.path(), text).expect("written");
             let (mut out, mut errors) = (Vec::new(), Vec::new());
-            let exit = check(Some(file.path()), &mut out, &mut errors);
+            let path = Some(file.path().to_owned());
+            let wanted = Check { config: ConfigPath { path }, explain: false, login: explain::LoginOptions::default() };
+            let exit = check(&wanted, &mut out, &mut errors);
             (exit, String::from_utf8(out).expect("text"), String::from_utf8(errors).expect("text"))
         };
         let (exit, out, errors) = run("admin: {address: '0.0.0.0:1'}");

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done, or drained and stopped as asked.
     Success = 0,
-    /// The agent that was asked about does not answer, or is not well.
-    Unhealthy = 1,
+    /// The answer is no: the agent that was asked about is not well, or no rule covers the login.
+    No = 1,
     /// Wrong arguments, or a wrong configuration (`EX_USAGE`).
     Usage = 64,
     /// The kernel lacks what the agent needs (`EX_UNAVAILABLE`).

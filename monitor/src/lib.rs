@@ -5,6 +5,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod container;
+pub mod control;
 pub mod detect;
 pub mod event;
 pub mod exit;

@@ -23,7 +23,7 @@ fn obey(arguments: &Arguments) -> Exit {
     let (mut out, mut errors) = (io::stdout(), io::stderr());
     match &arguments.command {
         Command::Run(wanted) => run(wanted),
-        Command::Check(config) => cli::check(config.path.as_deref(), &mut out, &mut errors),
+        Command::Check(wanted) => cli::check(wanted, &mut out, &mut errors),
         Command::Doctor(config) => cli::doctor(config.path.as_deref(), &mut out, &mut errors),
         Command::Health(wanted) => cli::health(wanted.config.path.as_deref(), wanted.question(), &mut errors),
         Command::Schema => cli::schema(&mut out, &mut errors),

@@ -2,8 +2,8 @@
 
 use divan::{Bencher, black_box, counter::BytesCount};
 use postern::{
-    detect::{AccessPolicy, AccessRule, alert},
-    event::{Body, Event, Login},
+    detect::{AccessPolicy, AccessRule, Applicant, alert},
+    event::{Body, Event, Login, Timestamp},
     pipeline::Pipeline,
     process::{Decoder, Known, ProcessTable, users::Passwd},
     record,
@@ -87,9 +87,10 @@ fn process_table(bencher: Bencher) {
 #[divan::bench(args = [1, 10, 100])]
 fn access_policy(bencher: Bencher, rules: u32) {
     let rule = |number| AccessRule { users: vec![format!("user-{number}").into()], ..AccessRule::default() };
-    let policy = AccessPolicy { allow: (0..rules).map(rule).collect() };
+    let policy = AccessPolicy { allow: (0..rules).map(rule).collect(), ..AccessPolicy::default() };
     let login = login();
-    bencher.bench(|| policy.decide(black_box(&login)));
+    let applicant = Applicant { login: &login, pod: None, time: Timestamp::UNIX_EPOCH };
+    bencher.bench(|| policy.decide(black_box(applicant)));
 }
 
 #[divan::bench]

@@ -27,7 +27,7 @@ use crate::{
 
 /// How often the ring is drained while records come, and what it yields handed on: half of an event's way to its sink, but
 /// for what is urgent. Each turn costs as much as several records, most of it in caches that have grown cold.
-const DRAIN_EVERY: Duration = Duration::from_millis(36);
+const DRAIN_EVERY: Duration = Duration::from_millis(30);
 /// How long no record must have come before the loop sleeps. Longer than [`Ring::QUIET`], during which the kernel side
 /// announces none.
 const AWAKE: Duration = Ring::QUIET.saturating_add(Duration::from_millis(5));

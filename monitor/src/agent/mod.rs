@@ -34,6 +34,7 @@ use crate::{
     admin::{Admin, AdminError, Health},
     config::{Config, KubernetesMode},
     container::{Runtime, cgroup::CgroupContainer},
+    control,
     event::{AgentEvent, Node},
     exit::Exit,
     metrics::Figures,
@@ -49,6 +50,7 @@ use crate::{
     sink::{
         SinkError,
         delivery::{self, Publisher},
+        recent::Recent,
     },
 };
 
@@ -189,9 +191,10 @@ impl Agent {
         let mut admin = self.config.admin.map(start).transpose()?;
         let tasks = Tasks::default();
         let (inbox, mail) = inbox().map_err(|error| Failure::System("make an event descriptor", error))?;
+        let recent = Arc::new(Recent::default());
+        self.start_control(&recent, &tasks);
         self.announce(&health);
-
-        let (publisher, mut workers) = delivery::start(&self.config.sinks, &self.node, &figures)?;
+        let (publisher, mut workers) = delivery::start(&self.config.sinks, &self.node, &figures, recent)?;
         let lookups = self.start_lookups(&inbox, &tasks);
         let mut pods = self.start_pods(&inbox, &tasks);
         let deadline = self.config.shutdown_deadline;
@@ -254,6 +257,15 @@ impl Agent {
             Some(armed) => health.set_not_ready(format!("the sensor {} is not armed", armed.sensor.name())),
         }
         self.pipeline.input(Input::Agent(AgentEvent::Started { sensors, missing }), since_boot_ns());
+    }
+
+    /// Answers those who ask on this node. Where it cannot, the agent goes on without: that is no part of what it watches.
+    fn start_control(&mut self, recent: &Arc<Recent>, tasks: &Tasks) {
+        let Some(path) = self.config.control.clone() else { return };
+        match control::listen(&path) {
+            Ok(listener) => tasks.spawn(control::serve(listener, Arc::clone(recent))),
+            Err(error) => self.notices.push(format!("`postern sessions` and `watch` have no answer: {error}")),
+        }
     }
 
     fn start_lookups(&self, inbox: &Inbox, tasks: &Tasks) -> mpsc::Sender<Arc<CgroupContainer>> {

@@ -57,7 +57,7 @@ pub fn health(path: Option<&Path>, question: Question, errors: &mut impl Write) 
         Err(error) => format!("http://{address}{} cannot be asked: {error}", question.path()),
     };
     let _ = writeln!(errors, "postern: {refusal}");
-    Exit::Unhealthy
+    Exit::No
 }
 
 struct Answer {
@@ -130,14 +130,14 @@ mod tests {
         assert_eq!(answer(&address, Question::Alive), (Exit::Success, String::new()));
         state.set_not_ready("the sensor logins is not armed\nand more");
         let (exit, said) = answer(&address, Question::Ready);
-        assert_eq!(exit, Exit::Unhealthy);
+        assert_eq!(exit, Exit::No);
         assert!(said.starts_with("postern: /readyz: 503: the sensor logins is not armed"), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
         state.set_ready();
         assert_eq!(answer(&address, Question::Ready), (Exit::Success, String::new()));
         admin.stop();
         let (exit, said) = answer(&address, Question::Alive);
-        assert_eq!(exit, Exit::Unhealthy);
+        assert_eq!(exit, Exit::No);
         assert!(said.contains("cannot be asked: "), "{said}");
     }
 
@@ -146,7 +146,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
         let begun = Instant::now();
         let (exit, _) = answer(&listener.local_addr().expect("an address").to_string(), Question::Alive);
-        assert_eq!(exit, Exit::Unhealthy);
+        assert_eq!(exit, Exit::No);
         assert!((WITHIN..WITHIN * 3).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     }
 

@@ -4,7 +4,7 @@
 //! the validated values that the parts of the agent are built from. Whoever reads the file gets every problem at
 //! once, each with its line. What every key means is in `docs/configuration.md`, whose example a test parses.
 
-mod access;
+pub mod access;
 mod problem;
 mod reader;
 mod sinks;
@@ -60,6 +60,8 @@ pub struct Config {
     pub access: AccessPolicy,
     /// Where events go; never empty.
     pub sinks: Vec<SinkSettings>,
+    /// The socket on which the agent answers those who ask on this node; none where absent.
+    pub control: Option<PathBuf>,
     /// Where health and metrics are served; nowhere where absent.
     pub admin: Option<SocketAddr>,
     /// How long draining may take when the agent is told to stop.
@@ -126,6 +128,7 @@ impl Default for Config {
             typed_tracepoints: true,
             access: AccessPolicy::default(),
             sinks: vec![sinks::stdout(Format::Auto)],
+            control: Some(PathBuf::from("/run/postern/control.sock")),
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             shutdown_deadline: Duration::from_secs(10),
             warnings: Vec::new(),
@@ -192,11 +195,12 @@ impl Config {
     }
 
     fn read(&mut self, reader: &mut Reader, tree: &Node, surroundings: &Surroundings) {
-        const KEYS: [&str; 10] = [
+        const KEYS: [&str; 11] = [
             "access",
             "admin",
             "cluster",
             "containers",
+            "control",
             "host_root",
             "kubernetes",
             "node",
@@ -230,6 +234,12 @@ impl Config {
         }
         if let Some(section) = reader.subsection(&root, "admin", &["address"]) {
             self.read_admin(reader, &section);
+        }
+        if let Some(section) = reader.subsection(&root, "control", &["socket"])
+            && let Some(found) = section.get("socket")
+        {
+            let socket = |text: &str| if text == "off" { Ok(None) } else { path(text).map(Some) };
+            self.control = reader.value(&found, "a path, or `off`", socket).unwrap_or_default();
         }
         if let Some(section) = reader.subsection(&root, "shutdown", &["deadline"]) {
             let range = within(Duration::from_millis(100)..=Duration::from_mins(5), "100ms to 5m", duration);

@@ -4,6 +4,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use jiff::tz::Offset;
 
 use super::problem::quoted;
 
@@ -128,6 +129,38 @@ pub(super) fn label(text: &str) -> Parsed<String> {
     Ok(text.to_owned())
 }
 
+/// The first minute of the day, and the one behind the last: `08:00-18:00`. `24:00` is the first of the next day.
+pub(super) fn minutes(text: &str) -> Parsed<(u16, u16)> {
+    let both = text.split_once('-').and_then(|(from, until)| Some((clock(from)?, clock(until)? % DAY)));
+    let plausible = both.filter(|(from, until)| *from < DAY && from != until);
+    plausible.ok_or_else(|| format!("expected hours such as `08:00-18:00`, found {}", quoted(text)))
+}
+
+/// How far a clock is ahead of UTC: `+01:00`.
+pub(super) fn offset(text: &str) -> Parsed<Offset> {
+    let seconds = |text: &str| {
+        let ahead = match text.split_at_checked(1)? {
+            ("+", ahead) => i32::from(clock(ahead)?),
+            ("-", ahead) => -i32::from(clock(ahead)?),
+            _ => return None,
+        };
+        Offset::from_seconds(ahead * 60).ok()
+    };
+    seconds(text).ok_or_else(|| format!("expected an offset such as `+01:00`, found {}", quoted(text)))
+}
+
+const DAY: u16 = 24 * 60;
+
+/// Minutes: `HH:MM`, up to `24:00`.
+fn clock(text: &str) -> Option<u16> {
+    let digits =
+        |text: &str| (text.len() == 2 && text.bytes().all(|it| it.is_ascii_digit())).then(|| text.parse().ok());
+    let (hours, minutes) = text.split_once(':')?;
+    let (hours, minutes): (u16, u16) = (digits(hours)??, digits(minutes)??);
+    let all = hours * 60 + minutes;
+    (minutes < 60 && all <= DAY).then_some(all)
+}
+
 /// A name that goes into metrics and messages.
 pub(super) fn name(text: &str) -> Parsed<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -177,6 +210,22 @@ mod tests {
         assert!(fingerprint("SHA256:...").is_err());
         assert!(fingerprint("MD5:aa:bb").is_err());
         assert_eq!(fingerprint(&format!("MD5:{}", ["AB"; 16].join(":"))), Ok(format!("MD5:{}", ["ab"; 16].join(":"))));
+    }
+
+    #[test]
+    fn hours_may_end_on_the_next_day() {
+        assert_eq!(minutes("08:00-18:30"), Ok((480, 1_110)));
+        assert_eq!(minutes("22:00-06:00"), Ok((1_320, 360)));
+        assert_eq!(minutes("08:00-24:00"), Ok((480, 0)));
+        for wrong in ["8:00-18:00", "08:00", "08:00-08:00", "24:00-08:00", "08:60-09:00", "08:00-25:00", "aa:bb-cc:dd"]
+        {
+            assert!(minutes(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(offset("+01:30").map(Offset::seconds), Ok(5_400));
+        assert_eq!(offset("-08:00").map(Offset::seconds), Ok(-28_800));
+        for wrong in ["01:00", "+1", "+99:00", "CET", ""] {
+            assert!(offset(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

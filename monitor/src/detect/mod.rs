@@ -3,5 +3,5 @@
 mod policy;
 mod rules;
 
-pub use policy::{AccessPolicy, AccessRule};
+pub use policy::{AccessPolicy, AccessRule, Applicant, Mismatch, OnViolation, Window};
 pub use rules::{alert, rules};

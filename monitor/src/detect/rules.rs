@@ -25,6 +25,14 @@ static ACCESS_NOT_ALLOWED: Rule = Rule {
     severity: Severity::High,
     techniques: &[VALID_ACCOUNTS, SSH],
 };
+static EXEC_NOT_ALLOWED: Rule = Rule {
+    id: "postern-exec-not-allowed",
+    name: "Command in a pod that no rule allows",
+    description: "Somebody started a program in a pod from outside, and no entry of access.allow covers the door and the pod. \
+                  Workloads are meant to change by being deployed; who it was stands in the API server's audit log.",
+    severity: Severity::Medium,
+    techniques: &[CONTAINER_COMMAND],
+};
 static PRIVILEGED_STARTED: Rule = Rule {
     id: "postern-privileged-container-started",
     name: "Privileged container started",
@@ -57,15 +65,20 @@ static MEMORY_EXEC: Rule = Rule {
 };
 
 /// All of them.
-pub fn rules() -> [&'static Rule; 5] {
-    [&ACCESS_NOT_ALLOWED, &PRIVILEGED_STARTED, &PRIVILEGED_ENTERED, &ESCAPED, &MEMORY_EXEC]
+pub fn rules() -> [&'static Rule; 6] {
+    [&ACCESS_NOT_ALLOWED, &EXEC_NOT_ALLOWED, &PRIVILEGED_STARTED, &PRIVILEGED_ENTERED, &ESCAPED, &MEMORY_EXEC]
 }
 
 /// The alert that an event gives rise to.
 pub fn alert(event: &Event) -> Option<Alert> {
     let (rule, message) = match &event.body {
         Body::SessionOpened(login) if login.session.as_ref().is_some_and(|session| !session.allowed) => {
-            (&ACCESS_NOT_ALLOWED, access_message(login))
+            match login.door {
+                EntryType::KubectlExec | EntryType::KubectlDebug | EntryType::RuntimeExec => {
+                    (&EXEC_NOT_ALLOWED, exec_message(login, event))
+                }
+                _ => (&ACCESS_NOT_ALLOWED, access_message(login)),
+            }
         }
         Body::ContainerStarted(context) if context.privileged => {
             (&PRIVILEGED_STARTED, format!("privileged container {} started", container_name(event)))
@@ -91,7 +104,17 @@ fn access_message(login: &Login) -> String {
         (Some(method), None) => format!(" by {}", method.as_str()),
         (None, None) => String::new(),
     };
-    format!("{} came in by {}{from}{with}, which access.allow does not cover", login.user, login.door.as_str())
+    let user = if login.user.is_empty() { "somebody" } else { &login.user };
+    format!("{user} came in by {}{from}{with}, which access.allow does not cover", login.door.as_str())
+}
+
+fn exec_message(login: &Login, event: &Event) -> String {
+    format!(
+        "{} was started in {} by {}, which access.allow does not cover",
+        program(event),
+        container_name(event),
+        login.door.as_str()
+    )
 }
 
 fn container_name(event: &Event) -> String {

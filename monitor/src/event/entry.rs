@@ -8,7 +8,7 @@ use std::{
 use super::ProcessKey;
 
 /// ECS `process.entry_leader.entry_meta.type`, with the types that Kubernetes nodes add.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EntryType {
     /// Started by the node's init: a service.
     Init,
@@ -39,6 +39,7 @@ pub enum EntryType {
     /// A container's process in the host's namespaces.
     ContainerEscape,
     /// None of these.
+    #[default]
     Unknown,
 }
 
@@ -99,24 +100,38 @@ pub struct Entry {
     pub observed: EntryType,
     /// What it is by what the runtime and the API server say of its container, once they have: no event of the entry is told
     /// before.
-    pub settled: OnceLock<EntryType>,
+    pub settled: OnceLock<Settled>,
     /// The entry's first process.
     pub leader: ProcessKey,
     /// The remote address, where it came from the network.
     pub source_ip: Option<IpAddr>,
-    /// The access session, where a person made it.
+    /// The access session that it is part of from the start.
+    pub own_session: Option<Arc<Session>>,
+}
+
+/// What an entry into a container turned out to be.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The kind of entry.
+    pub entry_type: EntryType,
+    /// The access session that it makes, where a person made it and was in no session before.
     pub session: Option<Arc<Session>>,
 }
 
 impl Entry {
     /// One of which nothing more is known.
     pub const fn new(observed: EntryType, leader: ProcessKey) -> Self {
-        Self { observed, settled: OnceLock::new(), leader, source_ip: None, session: None }
+        Self { observed, settled: OnceLock::new(), leader, source_ip: None, own_session: None }
     }
 
     /// The kind of entry.
     pub fn entry_type(&self) -> EntryType {
-        self.settled.get().copied().unwrap_or(self.observed)
+        self.settled.get().map_or(self.observed, |settled| settled.entry_type)
+    }
+
+    /// The access session, where a person made it.
+    pub fn session(&self) -> Option<&Arc<Session>> {
+        self.own_session.as_ref().or_else(|| self.settled.get()?.session.as_ref())
     }
 }
 
@@ -127,7 +142,7 @@ pub struct Session {
     pub id: Arc<str>,
     /// By which door.
     pub door: Door,
-    /// Who came in (not who they became).
+    /// Who came in (not who they became); empty where nobody on the node can know.
     pub user: Arc<str>,
     /// Whether the access policy covers it.
     pub allowed: bool,

@@ -5,11 +5,11 @@ use std::{net::IpAddr, sync::Arc};
 use super::{Door, Session, User};
 
 /// One attempt to come in, or one person who did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Login {
     /// By which door.
     pub door: Door,
-    /// The user asked for, as it was typed.
+    /// The user asked for, as it was typed; empty where nobody on the node can know.
     pub user: Arc<str>,
     /// Whether the node knows that user; `None` where nobody said.
     pub user_known: Option<bool>,
@@ -19,6 +19,10 @@ pub struct Login {
     pub method: Option<LoginMethod>,
     /// Fingerprint of the key or certificate, as the login program gives it (`SHA256:...`).
     pub key_fingerprint: Option<Arc<str>>,
+    /// The id in the certificate.
+    pub certificate: Option<Arc<str>>,
+    /// The node's groups that the user is in, by the node's own files.
+    pub groups: Vec<Arc<str>>,
     /// Type of the key (`ED25519`).
     pub key_type: Option<Arc<str>>,
     /// Terminal name, as the login program gave it to PAM.

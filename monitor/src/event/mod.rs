@@ -15,7 +15,7 @@ pub use agent::{AgentEvent, Counters, Loss, LossCause};
 pub use alert::{Alert, Rule, Severity, Technique};
 pub use arguments::Arguments;
 pub use container::{Container, HostNamespace, Image, Owner, Pod, SeccompMode, SecurityContext};
-pub use entry::{Confidence, Door, Entry, EntryType, Session};
+pub use entry::{Confidence, Door, Entry, EntryType, Session, Settled};
 pub use jiff::Timestamp;
 pub use login::{Login, LoginMethod, Source, Summary, UserChange};
 pub use node::Node;
@@ -131,6 +131,23 @@ pub struct Categorization {
 }
 
 impl Event {
+    /// The login that it is about.
+    pub fn login(&self) -> Option<&Login> {
+        match &self.body {
+            Body::SessionOpened(login) | Body::SessionClosed(login) | Body::LoginFailed(login) => Some(login),
+            _ => None,
+        }
+    }
+
+    /// The access session that it belongs to: the one that it opens or closes, else that of its process's entry.
+    pub fn session(&self) -> Option<&Session> {
+        let of_entry = || self.lineage.as_ref()?.entry.as_ref()?.session().map(Arc::as_ref);
+        match self.login() {
+            Some(login) => login.session.as_deref(),
+            None => of_entry(),
+        }
+    }
+
     /// The ECS `event.kind`.
     pub fn kind(&self) -> Kind {
         match &self.body {

@@ -43,7 +43,7 @@ pub(super) struct Asked {
 impl Asked {
     /// The person's session, as what was asked for belongs to it.
     pub(super) fn session(&self) -> Option<Arc<Session>> {
-        let session = self.entry.session.as_ref()?;
+        let session = self.entry.session()?;
         // What is only likely does not become surer by one more step.
         let confidence = if session.confidence == Confidence::Likely { Confidence::Likely } else { self.confidence };
         Some(Arc::new(Session { confidence, link: Some(Arc::clone(&self.reason)), ..Session::clone(session) }))

@@ -188,7 +188,6 @@ impl Containers {
         let Some(container) = container else { return Some(event) };
         self.state(container, now_ns);
         if let Some((container, enrichment)) = self.describe(&container.id, false) {
-            self.settle(&container, &event);
             return Some(Event { container: Some(container), enrichment, ..event });
         }
         self.waiting.push_back(Waiting { since_ns: now_ns, id: container.id.clone(), event });
@@ -204,7 +203,6 @@ impl Containers {
             let overdue = position < over || now_ns.saturating_sub(waiting.since_ns) >= WAIT_NS;
             match self.describe(&waiting.id, overdue) {
                 Some((container, enrichment)) => {
-                    self.settle(&container, &waiting.event);
                     out.push(Event { container: Some(container), enrichment, ..waiting.event });
                 }
                 None if overdue => out.push(Event { enrichment: Enrichment::None, ..waiting.event }),
@@ -260,18 +258,9 @@ impl Containers {
         Some(settled)
     }
 
-    /// Says what kind of entry its first process made, now that the pod is known.
-    fn settle(&self, container: &Container, event: &Event) {
-        let Some((entry, process)) = event.lineage.as_ref().and_then(|it| Some((it.entry.as_ref()?, &it.process)))
-        else {
-            return;
-        };
-        if entry.leader == process.key
-            && let Some(door) = self.pods.find(container).and_then(|found| door(entry.observed, found, &process.args))
-        {
-            // It is settled once: whatever is told later says the same.
-            let _ = entry.settled.set(door);
-        }
+    /// Which door an entry came by, whose first process has these arguments, where the pod tells more than the kernel.
+    pub(super) fn door(&self, container: &Container, observed: EntryType, args: &Arguments) -> Option<EntryType> {
+        door(observed, self.pods.find(container)?, args)
     }
 
     fn state(&mut self, container: &Arc<CgroupContainer>, now_ns: u64) -> &mut State {

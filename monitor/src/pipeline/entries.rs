@@ -9,8 +9,11 @@ use rustc_hash::FxHashMap;
 use super::{class_of, clients::Asked, summaries::Summaries};
 use crate::{
     container::cgroup::CgroupContainer,
-    detect::AccessPolicy,
-    event::{Body, Confidence, Entry, EntryType, Event, Login, Process, Session, Source},
+    detect::{AccessPolicy, Applicant},
+    event::{
+        Body, Confidence, Container, Door, Entry, EntryType, Event, Lineage, Login, Process, Session, Settled, Source,
+        Timestamp,
+    },
     process::{Decoder, Known, login::door, seed::SeedProcess, session_id, to_tick},
 };
 
@@ -58,7 +61,7 @@ pub(super) struct Entries {
 struct OpenLogin {
     login: Arc<Login>,
     entry_type: EntryType,
-    since_ns: u64,
+    since: Timestamp,
     opened: bool,
 }
 
@@ -74,7 +77,7 @@ impl Entries {
 
     /// A login is about to open its session.
     pub(super) fn opening(&mut self, decoder: &Decoder, process: ProcessKey, login: Login, now_ns: u64) {
-        self.open_login(decoder, process, login, Confidence::Certain, now_ns);
+        self.open_login(decoder, process, login, Confidence::Certain, decoder.time(now_ns));
     }
 
     /// Its session is open. Yields the login if a person made it.
@@ -99,19 +102,100 @@ impl Entries {
         }
     }
 
-    /// Its session is over. Yields the login if a person made it. Processes that stay keep their entry.
-    pub(super) fn close(&mut self, process: ProcessKey, now_ns: u64) -> Option<Arc<Login>> {
-        let open = self.open.remove(&to_tick(process)).filter(|open| open.opened)?;
+    /// A login's session is over. Yields the login if a person made it. Processes that stay keep their entry.
+    pub(super) fn close(&mut self, process: ProcessKey, now: Timestamp) -> Option<Arc<Login>> {
+        let key = to_tick(process);
+        // The end of what entered a container may be told later, with its last event.
+        if self.open.get(&key).is_some_and(|open| is_of_container(open.entry_type)) {
+            return None;
+        }
+        self.closed(key, now)
+    }
+
+    fn closed(&mut self, key: ProcessKey, now: Timestamp) -> Option<Arc<Login>> {
+        let open = self.open.remove(&key).filter(|open| open.opened)?;
         let session = open.login.session.as_ref()?;
-        let summary = Some(self.summaries.close(&session.id, now_ns.saturating_sub(open.since_ns)));
+        let duration_ns = now.duration_since(open.since).as_nanos();
+        let summary = Some(self.summaries.close(&session.id, u64::try_from(duration_ns).unwrap_or(0)));
         Some(Arc::new(Login { summary, ..Login::clone(&open.login) }))
+    }
+
+    /// The first event of an entry into a container is about to be told: by now it is known which door that was. Yields the
+    /// login if it is a person's, who was in no session before.
+    pub(super) fn settle(
+        &mut self,
+        decoder: &Decoder,
+        lineage: &Lineage,
+        door: Option<Door>,
+        container: &Container,
+        now: Timestamp,
+    ) -> Option<Arc<Login>> {
+        let entry = lineage.entry.as_ref()?;
+        let entry_type = door.unwrap_or(entry.observed);
+        let session = || {
+            let by_person = match entry_type {
+                EntryType::KubectlExec | EntryType::KubectlDebug | EntryType::DebugNode => true,
+                // Into a container that kubelet does not know, its runtime's own health checks come in the same way.
+                EntryType::RuntimeExec => container.pod_uid.is_some(),
+                _ => false,
+            };
+            (by_person && entry.session().is_none()).then(|| {
+                let login = Login { door: entry_type, ..Login::default() };
+                let applicant = Applicant { login: &login, pod: container.pod.as_deref(), time: now };
+                let session = self.session(decoder, entry.leader, applicant, Confidence::Certain);
+                Login { session: Some(session), ..login }
+            })
+        };
+        let login = session().map(Arc::new);
+        let session = login.as_ref().and_then(|login| login.session.clone());
+        // Once: whoever comes later finds it settled.
+        entry.settled.set(Settled { entry_type, session }).ok()?;
+        let login = login?;
+        self.add(to_tick(entry.leader), OpenLogin { login: Arc::clone(&login), entry_type, since: now, opened: true });
+        Some(login)
+    }
+
+    /// The last event of an entry into a container is about to be told. Yields the login if its session ends with it.
+    pub(super) fn settle_end(&mut self, leader: ProcessKey, now: Timestamp) -> Option<Arc<Login>> {
+        let key = to_tick(leader);
+        self.open.get(&key).filter(|open| is_of_container(open.entry_type))?;
+        self.closed(key, now)
+    }
+
+    fn session(
+        &self,
+        decoder: &Decoder,
+        process: ProcessKey,
+        applicant: Applicant<'_>,
+        confidence: Confidence,
+    ) -> Arc<Session> {
+        Arc::new(Session {
+            id: session_id(decoder.boot_id(), to_tick(process)),
+            door: applicant.login.door,
+            user: Arc::clone(&applicant.login.user),
+            allowed: self.policy.decide(applicant).is_some(),
+            confidence,
+            link: None,
+        })
+    }
+
+    fn add(&mut self, key: ProcessKey, open: OpenLogin) {
+        if self.open.len() >= OPEN_MAX
+            && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.since).map(|(key, _)| *key)
+        {
+            self.forget(oldest);
+        }
+        if let Some(session) = &open.login.session {
+            self.summaries.open(&session.id);
+        }
+        self.open.insert(key, open);
     }
 
     /// Counts an event of an open session.
     pub(super) fn note(&mut self, event: &Event) {
         let session = match &event.body {
             Body::SessionOpened(login) => login.session.as_ref(),
-            _ => event.lineage.as_ref().and_then(|lineage| lineage.entry.as_ref()?.session.as_ref()),
+            _ => event.lineage.as_ref().and_then(|lineage| lineage.entry.as_ref()?.session()),
         };
         if let Some(session) = session {
             self.summaries.note(&session.id, event);
@@ -158,7 +242,7 @@ impl Entries {
         let open = self.open.get(&to_tick(arrival.mark.login));
         let entry = Entry {
             source_ip: open.and_then(|open| open.login.source.ip),
-            session: open.and_then(|open| open.login.session.clone()),
+            own_session: open.and_then(|open| open.login.session.clone()),
             ..Entry::new(open.map_or_else(|| door(class), |open| open.entry_type), leader)
         };
         Placed { entry: Arc::new(entry), leader: leader_process }
@@ -179,7 +263,7 @@ impl Entries {
         self.seeded.insert(seed.key.tgid, mark);
         if mark.leader == process.key {
             let login = seeded_login(seed, process);
-            self.open_login(decoder, mark.login, login, Confidence::Likely, seed.key.start_ns);
+            self.open_login(decoder, mark.login, login, Confidence::Likely, decoder.time(seed.key.start_ns));
             if let Some(open) = self.open.get_mut(&to_tick(mark.login)) {
                 open.opened = true;
             }
@@ -206,35 +290,26 @@ impl Entries {
         process: ProcessKey,
         login: Login,
         confidence: Confidence,
-        now_ns: u64,
+        now: Timestamp,
     ) {
         let key = to_tick(process);
         if self.open.contains_key(&key) {
             return;
         }
-        if self.open.len() >= OPEN_MAX
-            && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.since_ns).map(|(key, _)| *key)
-        {
-            self.forget(oldest);
-        }
         let entry_type = login.door;
+        let login = Login { groups: decoder.groups(&login.user), ..login };
         // Nobody sits at a cron job.
-        let session = matches!(entry_type, EntryType::Sshd | EntryType::Console).then(|| {
-            Arc::new(Session {
-                id: session_id(decoder.boot_id(), key),
-                door: entry_type,
-                user: Arc::clone(&login.user),
-                allowed: self.policy.decide(&login).is_some(),
-                confidence,
-                link: None,
-            })
-        });
-        if let Some(session) = &session {
-            self.summaries.open(&session.id);
-        }
+        let by_person = matches!(entry_type, EntryType::Sshd | EntryType::Console);
+        let applicant = Applicant { login: &login, pod: None, time: now };
+        let session = by_person.then(|| self.session(decoder, process, applicant, confidence));
         let login = Arc::new(Login { session, ..login });
-        self.open.insert(key, OpenLogin { login, entry_type, since_ns: now_ns, opened: false });
+        self.add(key, OpenLogin { login, entry_type, since: now, opened: false });
     }
+}
+
+/// Whether an entry of that type begins with a process in a container, and not with a login.
+fn is_of_container(entry_type: EntryType) -> bool {
+    !matches!(entry_type, EntryType::Sshd | EntryType::Console | EntryType::Cron | EntryType::At)
 }
 
 fn placed(known: &Known) -> Option<Placed> {
@@ -248,7 +323,7 @@ fn new_entry(entry_type: EntryType, process: &Arc<Process>) -> Placed {
 /// Into a container or out of one. Whoever took that step in his own session, or asked the runtime to, takes it along.
 fn cross(arrival: &Arrival<'_>, crossing: Crossing, inherited: Option<Placed>) -> Placed {
     let is_pod = arrival.container.is_some_and(|container| container.pod_uid.is_some());
-    let own = inherited.filter(|it| it.entry.session.is_some());
+    let own = inherited.filter(|it| it.entry.session().is_some());
     let by_hand = own.is_some() || arrival.asked.is_some();
     let observed = match crossing {
         Crossing::Escaped => EntryType::ContainerEscape,
@@ -260,7 +335,7 @@ fn cross(arrival: &Arrival<'_>, crossing: Crossing, inherited: Option<Placed>) -
     let asked = arrival.asked.as_ref().and_then(Asked::session);
     let entry = Entry {
         source_ip: from.as_ref().and_then(|entry| entry.source_ip),
-        session: asked.or_else(|| from?.session.clone()),
+        own_session: asked.or_else(|| from?.session().cloned()),
         ..Entry::new(observed, arrival.process.key)
     };
     Placed { entry: Arc::new(entry), leader: Arc::clone(arrival.process) }
@@ -294,14 +369,7 @@ fn seeded_login(seed: &SeedProcess, process: &Process) -> Login {
             ip: connection.map(|it| it.client.ip()),
             port: connection.map(|it| it.client.port()),
         },
-        method: None,
-        key_fingerprint: None,
-        key_type: None,
-        terminal: None,
         service: "sshd".into(),
-        reason: None,
-        session: None,
-        attempts: 0,
-        summary: None,
+        ..Login::default()
     }
 }

@@ -388,7 +388,7 @@ impl Pipeline {
         }
         if let Some(outcome) = self.logins.end(key) {
             self.login(outcome, now_ns);
-        } else if let Some(login) = self.entries.close(key, now_ns) {
+        } else if let Some(login) = self.entries.close(key, self.decoder.time(now_ns)) {
             self.session_event(Body::SessionClosed(login), key, Enrichment::Complete, now_ns);
         }
     }
@@ -409,7 +409,7 @@ impl Pipeline {
                 self.refused(told, now_ns);
             }
             Outcome::Closed { process } => {
-                if let Some(login) = self.entries.close(process, now_ns) {
+                if let Some(login) = self.entries.close(process, self.decoder.time(now_ns)) {
                     self.session_event(Body::SessionClosed(login), process, Enrichment::Complete, now_ns);
                 }
             }
@@ -468,8 +468,33 @@ impl Pipeline {
         }
     }
 
-    /// Numbers an event, and the alert that it gives rise to.
+    /// An event goes out, and behind it what it says of a session in a container: by now all that can be known of its
+    /// container is known.
     fn send(&mut self, event: Event) {
+        let session = self.container_session(&event);
+        self.number(event);
+        if let Some(session) = session {
+            self.number(session);
+        }
+    }
+
+    /// The session that opens with the first event of an entry into a container, or closes with its last.
+    fn container_session(&mut self, event: &Event) -> Option<Event> {
+        let (lineage, container) = (event.lineage.as_ref()?, event.container.as_deref()?);
+        let entry = lineage.entry.as_ref().filter(|entry| entry.leader == lineage.process.key)?;
+        let body = match event.body {
+            Body::Exec if entry.settled.get().is_none() => {
+                let door = self.containers.door(container, entry.observed, &lineage.process.args);
+                Body::SessionOpened(self.entries.settle(&self.decoder, lineage, door, container, event.time)?)
+            }
+            Body::End { .. } => Body::SessionClosed(self.entries.settle_end(entry.leader, event.time)?),
+            _ => return None,
+        };
+        Some(Event { body, ..event.clone() })
+    }
+
+    /// Numbers an event, and the alert that it gives rise to.
+    fn number(&mut self, event: Event) {
         let event = Event { sequence: self.next_sequence, ..event };
         self.next_sequence += 1;
         self.entries.note(&event);
@@ -544,7 +569,7 @@ fn crossing(
 fn user_change(previous: &Known, process: &Process, entry: &Entry) -> Option<UserChange> {
     let is_same_entry = previous.entry.as_ref().is_some_and(|before| before.leader == entry.leader);
     let (from, to) = (&previous.process.credentials.real_user, &process.credentials.real_user);
-    if entry.session.is_none() || !is_same_entry || from.id == to.id {
+    if entry.session().is_none() || !is_same_entry || from.id == to.id {
         return None;
     }
     let program = Arc::clone(&previous.process.executable.path);

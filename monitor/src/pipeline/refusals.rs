@@ -133,17 +133,9 @@ mod tests {
         let login = Login {
             door: EntryType::Sshd,
             user: user.into(),
-            user_known: None,
             source: Source { address: None, ip: Some(ip.into()), port: Some(1) },
-            method: None,
-            key_fingerprint: None,
-            key_type: None,
-            terminal: None,
             service: "sshd".into(),
-            reason: None,
-            session: None,
-            attempts: 0,
-            summary: None,
+            ..Login::default()
         };
         Refusal { process: key(1), login, partial: false }
     }

@@ -4,6 +4,7 @@ use postern_ebpf::abi::{EntryMark, ExecBody, LoginCall, LoginClass};
 
 use super::*;
 use crate::{
+    detect::AccessRule,
     event::{Confidence, EntryType, Pod},
     pod::{CommandPurpose, ContainerFacts, ContainerKind, PodCommand, PodFacts},
     replay::{self, Written, in_container, key},
@@ -60,14 +61,11 @@ fn a_session_is_on_everything_below_it_and_on_nothing_else() {
     assert_eq!(names(&events), ["exec", "session-opened", "alert", "exec", "exec", "exec", "end", "session-closed"]);
     assert!(events.iter().enumerate().all(|(position, event)| event.sequence == position as u64));
     let entry = |position: usize| events[position].lineage.as_ref().and_then(|it| it.entry.clone()).expect("an entry");
-    let session = entry(3).session.clone().expect("a session");
+    let session = entry(3).session().cloned().expect("a session");
     assert_eq!((&*session.user, session.allowed), ("ops", false));
+    assert_eq!((entry(4).leader, entry(4).session().map(|it| it.id.clone())), (key(110), Some(session.id.clone())));
     assert_eq!(
-        (entry(4).leader, entry(4).session.as_ref().map(|it| it.id.clone())),
-        (key(110), Some(session.id.clone()))
-    );
-    assert_eq!(
-        (entry(0).entry_type(), entry(5).entry_type(), entry(5).session.is_none()),
+        (entry(0).entry_type(), entry(5).entry_type(), entry(5).session().is_none()),
         (EntryType::Init, EntryType::Init, true)
     );
 }
@@ -240,7 +238,7 @@ fn what_is_asked_of_the_runtime_belongs_to_whoever_asked() {
         entry_of(found.expect("it entered"))
     };
     let by_hand = entered(61);
-    let session = by_hand.session.as_ref().expect("the person's session");
+    let session = by_hand.session().expect("the person's session");
     assert_eq!(
         (by_hand.entry_type(), &*session.user, session.confidence),
         (EntryType::RuntimeExec, "ops", Confidence::Linked)
@@ -297,12 +295,66 @@ fn a_pods_own_commands_and_debuggers_are_told_from_execs() {
     };
     let (regular, ephemeral) = (ContainerKind::Regular, ContainerKind::Ephemeral);
     let probe = ["sh", "-c", "probe --at 10.0.0.7:80"];
-    // A probe is no alert, in a privileged container neither: what stays is the container's own start.
+    // A probe is no alert, in a privileged container neither: what stays is the container's own start. A person is two: he came
+    // in where no rule lets him, and to a privileged container.
     assert_eq!(exec_of(facts(regular, false, "web-1"), &probe), (Kubelet, Probe, 1));
-    assert_eq!(exec_of(facts(regular, false, "web-1"), &["sh", "-c", "id"]), (Kubelet, KubectlExec, 2));
+    assert_eq!(exec_of(facts(regular, false, "web-1"), &["sh", "-c", "id"]), (Kubelet, KubectlExec, 3));
     assert_eq!(exec_of(facts(ephemeral, false, "web-1"), &["sh"]).0, KubectlDebug);
     assert_eq!(exec_of(facts(regular, true, "node-debugger-n1-abcde"), &["sh"]).0, DebugNode);
     assert_eq!(exec_of(facts(regular, false, "node-debugger-n1-abcde"), &["sh"]).0, Kubelet);
+}
+
+#[test]
+fn an_exec_through_the_api_server_is_a_session_held_against_the_policy() {
+    let pod = PodFacts {
+        pod: Arc::new(Pod { uid: UID.into(), name: "web-1".into(), namespace: "shop".into(), ..Pod::default() }),
+        containers: vec![Arc::new(ContainerFacts { id: Some(ID.into()), ..ContainerFacts::default() })],
+        ..PodFacts::default()
+    };
+    let sessions = |namespace: &str| {
+        let rule = AccessRule { namespaces: vec![namespace.into()], ..AccessRule::default() };
+        let mut pipeline = replay::pipeline(AccessPolicy { allow: vec![rule], ..AccessPolicy::default() });
+        pipeline.input(Input::Pods(PodUpdate::Listed(vec![Arc::new(pod.clone())])), 0);
+        let cgroup = format!("/kubepods/pod{UID}/{ID}");
+        let entering = replay::Exec { pid: 61, previous: 50, path: "/bin/sh", args: &["sh"], cgroup: &cgroup };
+        let mut events = replay(
+            &mut pipeline,
+            &[
+                exec(0, 60, 50, "/bin/web", in_container(1), &cgroup),
+                Written::exec(1, entering, in_container(7)),
+                exec(2, 62, 61, "/bin/cat", in_container(8), &cgroup),
+                Written::exit(3, 62, EntryMark::default()),
+                Written::exit(4, 61, EntryMark::default()),
+            ],
+        );
+        // All of it waited for the container, and goes out in its order.
+        let answer = Lookup::Found(Container { id: ID.into(), ..Container::default() });
+        pipeline.input(Input::Container { id: ID.into(), answer }, 3_000_000);
+        events.extend(pipeline.take_events());
+        assert_eq!(pipeline.sizes().sessions, 0, "it is closed");
+        events
+    };
+    let events = sessions("shop");
+    let of = |action: &str| {
+        let found = |event: &&Event| event.categorization().action == action && event.session().is_some();
+        events.iter().filter(found).collect::<Vec<_>>()
+    };
+    let opened = of("session-opened");
+    let [opened] = opened[..] else { panic!("{events:?}") };
+    let session = opened.session().expect("a session");
+    assert_eq!((session.door, &*session.user, session.allowed), (EntryType::KubectlExec, "", true));
+    assert!(opened.container.as_ref().is_some_and(|it| it.pod.as_ref().is_some_and(|pod| &*pod.name == "web-1")));
+    // The shell, what it ran, and both of their ends.
+    assert_eq!((of("exec").len(), of("end").len()), (2, 2));
+    let closed = of("session-closed");
+    let [closed] = closed[..] else { panic!("{events:?}") };
+    let summary = closed.login().and_then(|login| login.summary.as_ref()).expect("a summary");
+    assert_eq!((summary.commands, summary.alerts), (2, 1), "{summary:?}");
+
+    let elsewhere = sessions("bank");
+    let alerts =
+        elsewhere.iter().filter_map(|event| event.alert.as_ref()).map(|alert| alert.rule.id).collect::<Vec<_>>();
+    assert!(alerts.contains(&"postern-exec-not-allowed"), "{alerts:?}");
 }
 
 #[test]

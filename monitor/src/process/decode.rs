@@ -60,6 +60,11 @@ impl Decoder {
         Timestamp::from_nanosecond(self.boot_time_ns + i128::from(since_boot_ns)).unwrap_or(Timestamp::MAX)
     }
 
+    /// The groups of the node that a user is in.
+    pub fn groups(&self, user: &str) -> Vec<Arc<str>> {
+        self.users.groups(user)
+    }
+
     /// The node's boot id.
     pub fn boot_id(&self) -> &str {
         &self.boot_id

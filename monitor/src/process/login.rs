@@ -81,6 +81,7 @@ struct Attempt {
     method: Option<LoginMethod>,
     key_type: Option<Arc<str>>,
     fingerprint: Option<Arc<str>>,
+    certificate: Option<Arc<str>>,
     reason: Option<Arc<str>>,
     /// A refusal by PAM that no line has explained yet: when it was.
     refused_ns: Option<u64>,
@@ -252,7 +253,8 @@ impl Attempt {
                 self.credential(&attempt);
                 let failed = self.fail(false);
                 // What was refused says nothing of what may be accepted next.
-                (self.method, self.key_type, self.fingerprint) = (before.method, before.key_type, before.fingerprint);
+                (self.method, self.key_type) = (before.method, before.key_type);
+                (self.fingerprint, self.certificate) = (before.fingerprint, before.certificate);
                 Some(failed)
             }
             Line::InvalidUser(peer) => {
@@ -306,6 +308,7 @@ impl Attempt {
         self.method = Some(method(attempt.method));
         self.key_type = attempt.key_type.map(|text| name(text.as_bytes()));
         self.fingerprint = attempt.fingerprint.map(|text| name(text.as_bytes()));
+        self.certificate = attempt.certificate.map(|text| name(text.as_bytes()));
         if attempt.peer.as_ref().is_some_and(|peer| !peer.invalid) {
             self.user_known = Some(true);
         }
@@ -325,13 +328,12 @@ impl Attempt {
             source: self.source.clone(),
             method: self.method.clone(),
             key_fingerprint: self.fingerprint.clone(),
+            certificate: self.certificate.clone(),
             key_type: self.key_type.clone(),
             terminal: self.terminal.clone(),
             service: Arc::clone(&self.service),
             reason: self.reason.clone(),
-            session: None,
-            attempts: 0,
-            summary: None,
+            ..Login::default()
         }
     }
 }

@@ -125,22 +125,31 @@ pub fn scan(proc_root: &Path) -> io::Result<Seed> {
     Ok(whole.seed)
 }
 
-/// Reads `/etc/passwd` under the host's root. Links in the path are followed inside that root only. The error is that
-/// of the file system, or says that the file is not a regular one of at most 1 MiB.
+/// Reads `/etc/passwd` under the host's root, and `/etc/group` where there is one. Links in the path are followed inside that
+/// root only. The error is that of the file system, or says that the file is not a regular one of at most 1 MiB.
 pub fn passwd(host_root: &Path) -> io::Result<Passwd> {
+    let users = Passwd::parse(&text(host_root, "etc/passwd")?);
+    Ok(match text(host_root, "etc/group") {
+        Ok(groups) => users.with_groups(&groups),
+        // Users have their names; a rule that names a group covers nobody.
+        Err(_) => users,
+    })
+}
+
+fn text(host_root: &Path, name: &str) -> io::Result<String> {
     let root = File::open(host_root)?;
     // Without O_NONBLOCK a named pipe in its place would hold the agent up for ever.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = File::from(openat2(&root, "etc/passwd", flags, Mode::empty(), ResolveFlags::IN_ROOT)?);
+    let file = File::from(openat2(&root, name, flags, Mode::empty(), ResolveFlags::IN_ROOT)?);
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "etc/passwd is not a regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{name} is not a regular file")));
     }
     let mut text = Vec::new();
     file.take(PASSWD_MAX + 1).read_to_end(&mut text)?;
     if text.len() as u64 > PASSWD_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "etc/passwd is larger than 1 MiB"));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{name} is larger than 1 MiB")));
     }
-    Ok(Passwd::parse(&String::from_utf8_lossy(&text)))
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 struct Scan {

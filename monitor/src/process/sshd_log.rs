@@ -42,6 +42,8 @@ pub struct Attempt<'a> {
     pub key_type: Option<&'a str>,
     /// Its fingerprint.
     pub fingerprint: Option<&'a str>,
+    /// The id in the certificate, as whoever signed it wrote it.
+    pub certificate: Option<&'a str>,
 }
 
 /// Who came, and from where.
@@ -96,6 +98,13 @@ fn unauthenticated(rest: &str) -> Option<(bool, &str)> {
     }
 }
 
+#[derive(Default)]
+struct Credential<'a> {
+    key_type: Option<&'a str>,
+    fingerprint: Option<&'a str>,
+    certificate: Option<&'a str>,
+}
+
 fn attempt(rest: &str) -> Option<Attempt<'_>> {
     let (method, rest) = rest.split_once(" for ")?;
     let (invalid, rest) = match rest.strip_prefix("invalid user ") {
@@ -103,29 +112,35 @@ fn attempt(rest: &str) -> Option<Attempt<'_>> {
         None => (false, rest),
     };
     let mut readings = rest.match_indices(" ssh2").filter_map(|(at, mark)| {
-        let (key_type, fingerprint) = credential(&rest[at + mark.len()..])?;
+        let Credential { key_type, fingerprint, certificate } = credential(&rest[at + mark.len()..])?;
         let peer = Peer { invalid, ..peer(&rest[..at], " from ")? };
-        Some(Attempt { method, peer: Some(peer), key_type, fingerprint })
+        Some(Attempt { method, peer: Some(peer), key_type, fingerprint, certificate })
     });
     let first = readings.next()?;
     match readings.next() {
         None => Some(first),
-        Some(_) => Some(Attempt { method, peer: None, key_type: None, fingerprint: None }),
+        Some(_) => Some(Attempt { method, peer: None, key_type: None, fingerprint: None, certificate: None }),
     }
 }
 
 /// What follows ` ssh2`: nothing, or `: TYPE FINGERPRINT`, for a certificate followed by ` ID ... (serial N) CA TYPE
 /// FINGERPRINT`, for a host's key by `, client user "...", client host "..."`.
-fn credential(text: &str) -> Option<(Option<&str>, Option<&str>)> {
+fn credential(text: &str) -> Option<Credential<'_>> {
     if text.is_empty() {
-        return Some((None, None));
+        return Some(Credential::default());
     }
     let (key_type, rest) = text.strip_prefix(": ")?.split_once(' ')?;
     let (fingerprint, more) = rest.split_at(rest.find([' ', ',']).unwrap_or(rest.len()));
     let of_certificate = more.starts_with(" ID ") && more.rsplit(' ').nth(2) == Some("CA");
+    // The id may hold anything, what follows it may not.
+    let certificate = more.strip_prefix(" ID ").and_then(|more| Some(more.rsplit_once(" (serial ")?.0));
     let of_host = more.starts_with(", client user \"") && more.ends_with('"');
     let is_fingerprint = fingerprint.starts_with("SHA256:") || fingerprint.starts_with("MD5:");
-    (is_fingerprint && (more.is_empty() || of_certificate || of_host)).then_some((Some(key_type), Some(fingerprint)))
+    (is_fingerprint && (more.is_empty() || of_certificate || of_host)).then_some(Credential {
+        key_type: Some(key_type),
+        fingerprint: Some(fingerprint),
+        certificate: certificate.filter(|_| of_certificate),
+    })
 }
 
 /// `USER<separator>IP port PORT` and nothing behind it.
@@ -153,6 +168,7 @@ mod tests {
             peer: Some(from("ops", false)),
             key_type: Some("ED25519"),
             fingerprint: Some("SHA256:abc"),
+            certificate: None,
         };
         assert_eq!(parse(line), Some(Line::Accepted(expected)));
     }
@@ -163,6 +179,7 @@ mod tests {
                     CA ED25519 SHA256:def";
         let Some(Line::Accepted(attempt)) = parse(line) else { panic!("not accepted") };
         assert_eq!((attempt.key_type, attempt.fingerprint), (Some("ED25519-CERT"), Some("SHA256:abc")));
+        assert_eq!(attempt.certificate, Some("x"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Names of users, from the node's own /etc/passwd. Its numbers mean the same users in the initial user namespace only,
-//! so names of users inside containers are never looked up here.
+//! Names of users and their groups, from the node's own /etc/passwd and /etc/group. Their numbers mean the same users in the initial user
+//! namespace only, so names of users inside containers are never looked up here.
 
 use std::sync::Arc;
 
@@ -12,7 +12,17 @@ const NAME_MAX: usize = 256;
 #[derive(Clone, Debug, Default)]
 pub struct Passwd {
     names: FxHashMap<u32, Arc<str>>,
+    /// The number of each user's first group, by the user's name.
+    first_groups: FxHashMap<Arc<str>, u32>,
+    groups: Vec<Group>,
     skipped: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Group {
+    id: u32,
+    name: Arc<str>,
+    members: Vec<Box<str>>,
 }
 
 impl Passwd {
@@ -25,13 +35,29 @@ impl Passwd {
                 continue;
             }
             match user(line) {
-                Some((uid, name)) => {
-                    found.names.entry(uid).or_insert_with(|| Arc::from(name));
+                Some((uid, gid, name)) => {
+                    let name: Arc<str> = Arc::from(name);
+                    found.first_groups.entry(Arc::clone(&name)).or_insert(gid);
+                    found.names.entry(uid).or_insert(name);
                 }
                 None => found.skipped += 1,
             }
         }
         found
+    }
+
+    /// Adds the text of `group(5)`. Lines that are no groups are skipped.
+    #[must_use]
+    pub fn with_groups(mut self, text: &str) -> Self {
+        self.groups = text.lines().filter_map(group).collect();
+        self
+    }
+
+    /// The groups that a user is in.
+    pub fn groups(&self, user: &str) -> Vec<Arc<str>> {
+        let first = self.first_groups.get(user);
+        let is_in = |group: &&Group| Some(&group.id) == first || group.members.iter().any(|member| **member == *user);
+        self.groups.iter().filter(is_in).map(|group| Arc::clone(&group.name)).collect()
     }
 
     /// The name of a user, given the number.
@@ -45,12 +71,23 @@ impl Passwd {
     }
 }
 
-fn user(line: &str) -> Option<(u32, &str)> {
+fn user(line: &str) -> Option<(u32, u32, &str)> {
     let mut fields = line.split(':');
-    let (name, _password, uid, _gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    // `+` and `-` lines include and exclude users of a network directory.
+    let (name, _password, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    is_name(name).then_some((uid.parse().ok()?, gid.parse().ok()?, name))
+}
+
+fn group(line: &str) -> Option<Group> {
+    let mut fields = line.split(':');
+    let (name, _password, id, members) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let members = members.split(',').filter(|member| !member.is_empty()).map(Box::from).collect();
+    is_name(name).then_some(Group { id: id.parse().ok()?, name: name.into(), members })
+}
+
+/// `+` and `-` lines include and exclude those of a network directory.
+fn is_name(name: &str) -> bool {
     let plausible = !name.is_empty() && name.len() <= NAME_MAX && !name.starts_with(['+', '-']);
-    (plausible && !name.contains(char::is_control)).then_some((uid.parse().ok()?, name))
+    plausible && !name.contains(char::is_control)
 }
 
 #[cfg(test)]
@@ -66,6 +103,16 @@ mod tests {
         assert_eq!(users.name(1000).as_deref(), Some("ops"));
         assert_eq!(users.name(1001), None);
         assert_eq!(users.skipped(), 0);
+    }
+
+    #[test]
+    fn groups_are_the_first_and_those_that_name_the_user() {
+        let users = Passwd::parse("ops:x:1000:100:::\nroot:x:0:0:::\n")
+            .with_groups("root:x:0:\nusers:x:100:\nsre:x:200:root,ops\n+nis:::\nbroken\nadm:x:no:ops\n");
+        let names = |user: &str| users.groups(user).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names("ops"), ["users", "sre"]);
+        assert_eq!(names("root"), ["root", "sre"]);
+        assert_eq!(names("op"), [""; 0]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::{
     encode::{Encoder, pretty},
     memory::{Block, Memory},
     queue::Queue,
+    recent::Recent,
     settings::{Format, SinkSettings, Target},
 };
 use crate::{
@@ -42,6 +43,9 @@ pub struct Publisher {
     encoder: Encoder,
     forms: Vec<Written>,
     outlets: Vec<Outlet>,
+    recent: Arc<Recent>,
+    /// What the last event for `recent` was written to.
+    copy: Vec<u8>,
 }
 
 /// The lines of one form, for all sinks that take it.
@@ -98,6 +102,7 @@ pub fn start(
     settings: &[SinkSettings],
     node: &Arc<Node>,
     figures: &Arc<Figures>,
+    recent: Arc<Recent>,
 ) -> Result<(Publisher, Workers), SinkError> {
     let drain = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -129,7 +134,8 @@ pub fn start(
             forms.push(Written { form: outlet.form, memory: Memory::default() });
         }
     }
-    Ok((Publisher { encoder: Encoder::new(Arc::clone(node)), forms, outlets }, workers))
+    let encoder = Encoder::new(Arc::clone(node));
+    Ok((Publisher { encoder, forms, outlets, recent, copy: Vec::new() }, workers))
 }
 
 impl Publisher {
@@ -154,6 +160,11 @@ impl Publisher {
             if written.memory.is_full() {
                 written.seal(&mut self.outlets);
             }
+        }
+        if self.recent.wants(event) {
+            self.copy.clear();
+            self.encoder.encode(event, &mut self.copy);
+            self.recent.put(event, &self.copy);
         }
     }
 

@@ -10,6 +10,7 @@ mod file;
 mod fluentd;
 mod memory;
 mod queue;
+pub mod recent;
 pub mod settings;
 mod stdout;
 

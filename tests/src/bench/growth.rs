@@ -105,7 +105,8 @@ pub(crate) fn measure(rounds: u32, short: bool) -> Result<Vec<Point>> {
 impl Crowd {
     fn new(of: Of, count: u32) -> Result<Self> {
         let rules = if of == Of::Rules { count } else { 0 };
-        let pipeline = replay::pipeline(AccessPolicy { allow: (0..rules).map(rule).collect() });
+        let pipeline =
+            replay::pipeline(AccessPolicy { allow: (0..rules).map(rule).collect(), ..AccessPolicy::default() });
         let encoder = Encoder::new(replay::node());
         let (line, each) = (Vec::new(), Vec::new());
         let mut crowd = Self { of, count, pipeline, encoder, line, sequence: 0, pid: 1_000_000, each, bytes: 0 };

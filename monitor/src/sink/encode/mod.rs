@@ -14,7 +14,7 @@ mod sentence;
 mod timestamp;
 
 #[cfg(test)]
-mod samples;
+pub(super) mod samples;
 
 pub use conformance::check_line;
 pub use ecs::Encoder;

@@ -57,7 +57,7 @@ pub(super) fn exec() -> Event {
 }
 
 /// One of everything.
-pub(super) fn all() -> Vec<Event> {
+pub(in crate::sink) fn all() -> Vec<Event> {
     let mut all = vec![exec(), event(2, Body::End { exit_code: 0 }, Some(ssh_lineage()))];
     all.push(event(3, Body::End { exit_code: -1 }, Some(bare_lineage())));
     all.push(event(4, Body::Exec, Some(odd_lineage())));
@@ -148,7 +148,7 @@ fn ssh_lineage() -> Lineage {
         entry_leader: Some(shell.clone()),
         entry: Some(Arc::new(Entry {
             source_ip: Some([192, 0, 2, 7].into()),
-            session: Some(session()),
+            own_session: Some(session()),
             ..Entry::new(EntryType::Sshd, shell.key)
         })),
     }
@@ -207,7 +207,7 @@ fn odd_lineage() -> Lineage {
 }
 
 /// A login as sshd tells it.
-pub(super) fn login() -> Login {
+pub(in crate::sink) fn login() -> Login {
     Login {
         door: Door::Sshd,
         user: "ops".into(),
@@ -215,6 +215,8 @@ pub(super) fn login() -> Login {
         source: Source { address: Some("bastion.example".into()), ip: Some([192, 0, 2, 7].into()), port: Some(51_234) },
         method: Some(LoginMethod::PublicKey),
         key_fingerprint: Some("SHA256:9jkZbqzUMd8YI8Hc2sA2pZ0o0N0pYx8oS3mXbWb0n1c".into()),
+        certificate: Some("ops@example".into()),
+        groups: vec!["sre".into()],
         key_type: Some("ED25519".into()),
         terminal: Some("ssh".into()),
         service: "sshd".into(),
@@ -246,6 +248,9 @@ fn logins(from: u64) -> Vec<Event> {
         LoginMethod::Gssapi,
         LoginMethod::Other("none".into()),
     ];
+    let by_api = Login { door: Door::KubectlExec, session: Some(session()), ..Login::default() };
+    let by_api = event(from + 15, Body::SessionOpened(Arc::new(by_api)), Some(ssh_lineage()));
+    all.push(Event { container: Some(Arc::new(container())), ..by_api });
     for (sequence, method) in (from + 2..).zip(methods) {
         let failed = Login {
             user: "admin\" or\n1=1".into(),
@@ -253,6 +258,7 @@ fn logins(from: u64) -> Vec<Event> {
             source: Source { address: None, ip: "::ffff:203.0.113.9".parse().ok(), port: None },
             method: Some(method),
             key_fingerprint: None,
+            certificate: None,
             key_type: None,
             terminal: None,
             reason: Some("Authentication failure".into()),
@@ -346,7 +352,7 @@ fn containers(from: u64) -> Vec<Event> {
         inside.credentials.audit_session = None;
         let inside = Arc::new(inside);
         let entry = Entry {
-            session: Some(Arc::new(Session {
+            own_session: Some(Arc::new(Session {
                 door: Door::KubectlExec,
                 user: "unknown".into(),
                 allowed: false,

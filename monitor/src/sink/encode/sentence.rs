@@ -29,8 +29,8 @@ impl Display for Sentence<'_> {
         }
         match &self.0.body {
             Body::Exec | Body::End { .. } => Ok(()),
-            Body::SessionOpened(login) => opened(login, f),
-            Body::SessionClosed(login) => closed(login, f),
+            Body::SessionOpened(login) => opened(login, self.0.container.as_deref(), f),
+            Body::SessionClosed(login) => closed(login, self.0.container.as_deref(), f),
             Body::LoginFailed(login) => failed(login, f),
             Body::UserChanged(change) => changed(change, f),
             Body::ContainerStarted(context) => container("started", self.0.container.as_deref(), context, f),
@@ -43,8 +43,11 @@ impl Display for Sentence<'_> {
     }
 }
 
-fn opened(login: &Login, f: &mut Formatter<'_>) -> fmt::Result {
-    write!(f, "{} came in by {}", Foreign(&login.user), login.door.as_str())?;
+fn opened(login: &Login, container: Option<&Container>, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(f, "{} came in by {}", Person(login), login.door.as_str())?;
+    if let Some(container) = container {
+        write!(f, " to {}", Whole(container))?;
+    }
     from(&login.source, f)?;
     if let Some(method) = &login.method {
         write!(f, " with {}", Foreign(method.as_str()))?;
@@ -55,8 +58,32 @@ fn opened(login: &Login, f: &mut Formatter<'_>) -> fmt::Result {
     }
 }
 
-fn closed(login: &Login, f: &mut Formatter<'_>) -> fmt::Result {
-    write!(f, "{} left", Foreign(&login.user))?;
+/// Who came in, where anybody on the node knows.
+struct Person<'a>(&'a Login);
+
+impl Display for Person<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.0.user.is_empty() { f.write_str("Somebody") } else { Foreign(&self.0.user).fmt(f) }
+    }
+}
+
+/// A container with its pod.
+struct Whole<'a>(&'a Container);
+
+impl Display for Whole<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(pod) = &self.0.pod {
+            write!(f, "{}/{}/", Foreign(&pod.namespace), Foreign(&pod.name))?;
+        }
+        Foreign(self.0.name.as_ref().unwrap_or(&self.0.id)).fmt(f)
+    }
+}
+
+fn closed(login: &Login, container: Option<&Container>, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(f, "{} left", Person(login))?;
+    if let Some(container) = container {
+        write!(f, " {}", Whole(container))?;
+    }
     from(&login.source, f)?;
     match &login.summary {
         Some(summary) => write!(f, " after {} and {} commands", Span(summary.duration_ns), summary.commands),

@@ -1,5 +1,6 @@
 //! `source.*` and `postern.login.*`: who came in, how, from where.
 
+use super::known;
 use crate::{
     event::{Login, LoginMethod, Source, Summary},
     sink::encode::json::Object,
@@ -22,8 +23,9 @@ pub(super) fn own(login: &Login, fields: &mut Object<'_>) {
         key.maybe_text("fingerprint", login.key_fingerprint.as_deref());
         key.maybe_text("type", login.key_type.as_deref());
     });
+    fields.maybe_text("certificate", login.certificate.as_deref());
     fields.maybe_text("terminal", login.terminal.as_deref());
-    fields.text("service", &login.service);
+    fields.maybe_text("service", known(&login.service));
     if let Some(known) = login.user_known {
         fields.boolean("user_known", known);
     }

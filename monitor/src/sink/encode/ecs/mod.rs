@@ -12,7 +12,7 @@ use std::{fmt::Write, sync::Arc};
 
 use self::memo::Memo;
 use super::{fields::ECS_VERSION, json::Object, sentence};
-use crate::event::{Alert, Body, Container, Event, Login, Node, Session};
+use crate::event::{Alert, Body, Container, Event, Node};
 
 /// How many containers are remembered as they were encoded: more than a node runs.
 const CONTAINERS: usize = 1_024;
@@ -63,7 +63,7 @@ impl Encoder {
             top.object("process", |fields| cut = process::lineage(event, lineage, &mut self.shared, fields));
         }
         top.object("user", |fields| user(event, fields));
-        if let Some(login) = login_of(event) {
+        if let Some(login) = event.login() {
             top.object("source", |fields| login::source(&login.source, fields));
         }
         self.container(event, top);
@@ -98,7 +98,7 @@ impl Encoder {
             }
             _ => {}
         }
-        let reason = login_of(event).and_then(|login| login.reason.as_deref());
+        let reason = event.login().and_then(|login| login.reason.as_deref());
         fields.maybe_text("reason", reason.or_else(|| agent::reason(&event.body)));
     }
 
@@ -131,15 +131,15 @@ impl Encoder {
     /// `cut` is whether arguments of a parent or leader were left out.
     fn own(&mut self, event: &Event, cut: bool, fields: &mut Object<'_>) {
         fields.text("enrichment", event.enrichment.as_str());
-        if let Some(session) = session_of(event) {
+        if let Some(session) = event.session() {
             fields.object("session", |fields| {
                 fields.text("id", &session.id);
                 fields.text("door", session.door.as_str());
-                fields.text("user", &session.user);
+                fields.maybe_text("user", known(&session.user));
                 fields.boolean("allowed", session.allowed);
                 fields.text("confidence", session.confidence.as_str());
                 fields.maybe_text("link", session.link.as_deref());
-                if let Some(summary) = login_of(event).and_then(|login| login.summary.as_ref()) {
+                if let Some(summary) = event.login().and_then(|login| login.summary.as_ref()) {
                     login::summary(summary, fields);
                 }
             });
@@ -198,26 +198,15 @@ const fn dataset(body: &Body) -> &'static str {
     }
 }
 
-fn login_of(event: &Event) -> Option<&Login> {
-    match &event.body {
-        Body::SessionOpened(login) | Body::SessionClosed(login) | Body::LoginFailed(login) => Some(login),
-        _ => None,
-    }
-}
-
-/// The access session that an event belongs to: the one that it opens or closes, else that of its process's entry.
-pub(super) fn session_of(event: &Event) -> Option<&Session> {
-    let of_entry = || event.lineage.as_ref()?.entry.as_ref()?.session.as_deref();
-    match login_of(event) {
-        Some(login) => login.session.as_deref(),
-        None => of_entry(),
-    }
+/// A name, unless there is none that anybody on the node can know.
+fn known(name: &str) -> Option<&str> {
+    (!name.is_empty()).then_some(name)
 }
 
 /// The root `user`: who logs in, else who the process acts as.
 fn user(event: &Event, fields: &mut Object<'_>) {
-    match (login_of(event), &event.lineage) {
-        (Some(login), _) => fields.text("name", &login.user),
+    match (event.login(), &event.lineage) {
+        (Some(login), _) => fields.maybe_text("name", known(&login.user)),
         // ECS: the user whose privileges were assumed is the effective one.
         _ if let Body::UserChanged(change) = &event.body => {
             process::user(&change.from, fields);
@@ -230,12 +219,12 @@ fn user(event: &Event, fields: &mut Object<'_>) {
 
 /// Everybody and every address that the event touches, each once.
 fn related(event: &Event, top: &mut Object<'_>) {
-    let login = login_of(event);
+    let login = event.login();
     let credentials = event.lineage.as_ref().map(|lineage| &lineage.process.credentials);
     let entry = event.lineage.as_ref().and_then(|lineage| lineage.entry.as_ref());
     let users = [
         login.map(|login| &*login.user),
-        session_of(event).map(|session| &*session.user),
+        event.session().map(|session| &*session.user),
         credentials.and_then(|who| who.user.name.as_deref()),
         credentials.and_then(|who| who.real_user.name.as_deref()),
         credentials.and_then(|who| who.login_user.as_ref()?.name.as_deref()),

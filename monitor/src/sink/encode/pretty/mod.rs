@@ -7,7 +7,6 @@ mod what;
 use jiff::tz::TimeZone;
 use line::{BLUE, BOLD_RED, CYAN, DIM, GREEN, Line, MAGENTA, RED, RED_BAR, YELLOW, YELLOW_BAR};
 
-use super::ecs::session_of;
 use crate::event::{AgentEvent, Body, Container, Enrichment, EntryType, Event, Lineage, Login, Session, Severity};
 
 /// Widths of the columns, in characters; a longer cell pushes the rest of its line to the right.
@@ -90,7 +89,7 @@ fn action(event: &Event) -> (Label, &'static str) {
 
 /// The colour of who: people stand out from services, and those whom the policy does not cover from the others.
 fn stance(event: &Event) -> &'static str {
-    match session_of(event) {
+    match event.session() {
         Some(session) if session.allowed => CYAN,
         Some(_) => YELLOW,
         None => "",
@@ -104,7 +103,7 @@ fn who(event: &Event, line: &mut Line<'_>) {
     }
     let Some(lineage) = &event.lineage else { return };
     let acting = &lineage.process.credentials.user;
-    if let Some(session) = session_of(event) {
+    if let Some(session) = event.session() {
         person(session, lineage, line);
         return match &acting.name {
             Some(name) if *name != session.user => line.put(format_args!(" as {name}")),
@@ -123,7 +122,7 @@ fn who(event: &Event, line: &mut Line<'_>) {
 }
 
 fn visitor(login: &Login, line: &mut Line<'_>) {
-    line.put(&login.user);
+    line.put(named(&login.user));
     match (login.source.ip, &login.source.address) {
         (Some(ip), _) => line.put(format_args!("@{}", ip.to_canonical())),
         (None, Some(address)) => line.put(format_args!("@{address}")),
@@ -131,8 +130,13 @@ fn visitor(login: &Login, line: &mut Line<'_>) {
     }
 }
 
+/// Nobody on the node knows who asked the API server.
+fn named(user: &str) -> &str {
+    if user.is_empty() { "somebody" } else { user }
+}
+
 fn person(session: &Session, lineage: &Lineage, line: &mut Line<'_>) {
-    line.put(&session.user);
+    line.put(named(&session.user));
     match lineage.entry.as_ref().and_then(|entry| entry.source_ip) {
         Some(ip) => line.put(format_args!("@{}", ip.to_canonical())),
         None => line.put(format_args!(" ({})", session.door.as_str())),

@@ -2,6 +2,9 @@
 
 mod explain;
 mod health;
+mod sessions;
+mod source;
+mod watch;
 
 use std::{
     io::Write,
@@ -10,7 +13,11 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use self::health::{Question, health};
+pub use self::{
+    health::{Question, health},
+    sessions::{Sessions, sessions},
+    watch::{Watch, watch},
+};
 use crate::{
     agent::Agent,
     config::{Config, Problem, Surroundings},
@@ -52,6 +59,10 @@ pub enum Command {
     Doctor(ConfigPath),
     /// Ask the agent that runs with this configuration how it is; exits with 0 where it is well.
     Health(HealthCheck),
+    /// Ask the agent on this node who is in, who was, and what they did.
+    Sessions(Box<Sessions>),
+    /// Follow what happens on this node, as the agent sees it.
+    Watch(Box<Watch>),
     /// Print the JSON schema of the event stream.
     Schema,
 }

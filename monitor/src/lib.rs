@@ -19,4 +19,5 @@ pub mod record;
 #[cfg(any(test, feature = "replay"))]
 pub mod replay;
 pub mod sink;
+pub mod story;
 pub mod telemetry;

@@ -26,6 +26,8 @@ fn obey(arguments: &Arguments) -> Exit {
         Command::Check(wanted) => cli::check(wanted, &mut out, &mut errors),
         Command::Doctor(config) => cli::doctor(config.path.as_deref(), &mut out, &mut errors),
         Command::Health(wanted) => cli::health(wanted.config.path.as_deref(), wanted.question(), &mut errors),
+        Command::Sessions(wanted) => cli::sessions(wanted, &mut out, &mut errors),
+        Command::Watch(wanted) => cli::watch(wanted, &mut out, &mut errors),
         Command::Schema => cli::schema(&mut out, &mut errors),
     }
 }

@@ -21,7 +21,7 @@ struct Layer {
     because: &'static str,
 }
 
-const LAYERS: [Layer; 9] = [
+const LAYERS: [Layer; 10] = [
     Layer { name: "record", sees: &[], because: "decoding depends on nothing but the ABI" },
     Layer { name: "event", sees: &[], because: "the public model depends on nothing but the ABI's process key" },
     Layer { name: "process", sees: &["record", "event"], because: "processes are made of records and told as events" },
@@ -46,6 +46,12 @@ const LAYERS: [Layer; 9] = [
     },
     // Beside events, the figures that it counts in.
     Layer { name: "sink", sees: &["event", "metrics::Figures"], because: "sinks see events and nothing else" },
+    Layer {
+        name: "story",
+        // The time, and how text of foreign origin is spelled.
+        sees: &["event", "sink::encode"],
+        because: "it reads lines back, wherever they come from",
+    },
     Layer { name: "probe", sees: &["record"], because: "the probe knows records and never events" },
     Layer {
         name: "container",

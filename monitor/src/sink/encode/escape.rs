@@ -65,7 +65,7 @@ impl<W: Write> Write for Visible<W> {
 }
 
 /// A text of foreign origin inside a sentence of ours: one line, whatever it contains.
-pub(super) struct Foreign<'a>(pub(super) &'a str);
+pub(crate) struct Foreign<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Foreign<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,9 +14,10 @@ mod sentence;
 mod timestamp;
 
 #[cfg(test)]
-pub(super) mod samples;
+pub(crate) mod samples;
 
 pub use conformance::check_line;
 pub use ecs::Encoder;
+pub(crate) use escape::Foreign;
 pub use pretty::pretty;
 pub use schema::json_schema;

@@ -31,7 +31,7 @@ static BARE_RULE: Rule = Rule {
 };
 
 /// The node of all samples.
-pub(super) fn node() -> Arc<Node> {
+pub(crate) fn node() -> Arc<Node> {
     Arc::new(Node {
         name: "worker-1".into(),
         id: Some("5c7f2a80b1d94bd1a0f5cf3c7f0f4a11".into()),
@@ -57,7 +57,7 @@ pub(super) fn exec() -> Event {
 }
 
 /// One of everything.
-pub(in crate::sink) fn all() -> Vec<Event> {
+pub(crate) fn all() -> Vec<Event> {
     let mut all = vec![exec(), event(2, Body::End { exit_code: 0 }, Some(ssh_lineage()))];
     all.push(event(3, Body::End { exit_code: -1 }, Some(bare_lineage())));
     all.push(event(4, Body::Exec, Some(odd_lineage())));
@@ -207,7 +207,7 @@ fn odd_lineage() -> Lineage {
 }
 
 /// A login as sshd tells it.
-pub(in crate::sink) fn login() -> Login {
+pub(crate) fn login() -> Login {
     Login {
         door: Door::Sshd,
         user: "ops".into(),
@@ -248,8 +248,14 @@ fn logins(from: u64) -> Vec<Event> {
         LoginMethod::Gssapi,
         LoginMethod::Other("none".into()),
     ];
-    let by_api = Login { door: Door::KubectlExec, session: Some(session()), ..Login::default() };
-    let by_api = event(from + 15, Body::SessionOpened(Arc::new(by_api)), Some(ssh_lineage()));
+    let unknown = Session {
+        id: "01JD0Z7000BBBBBBBBBBBBBBBB".into(),
+        door: Door::KubectlExec,
+        user: "".into(),
+        ..Session::clone(&session())
+    };
+    let by_api = Login { door: Door::KubectlExec, session: Some(Arc::new(unknown)), ..Login::default() };
+    let by_api = event(from + 15, Body::SessionOpened(Arc::new(by_api)), None);
     all.push(Event { container: Some(Arc::new(container())), ..by_api });
     for (sequence, method) in (from + 2..).zip(methods) {
         let failed = Login {

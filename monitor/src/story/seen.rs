@@ -1,0 +1,233 @@
+//! One line of the stream, as far as a story needs it. Fields are those of the stream's schema; whatever is missing is empty.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Timestamp;
+
+/// The longest line that is read, in bytes: longer than any that an agent writes.
+pub(super) const LINE_BYTES: usize = 1 << 20;
+
+/// An event, read back.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Seen {
+    /// When it happened.
+    #[serde(rename = "@timestamp")]
+    pub time: Timestamp,
+    /// What kind of thing happened.
+    pub event: What,
+    /// One sentence about it.
+    pub message: String,
+    /// The process.
+    pub process: Process,
+    /// Whoever it is about.
+    pub user: User,
+    /// Where a login came from.
+    pub source: Source,
+    /// The container.
+    pub container: Named,
+    /// The pod.
+    pub orchestrator: Orchestrator,
+    /// The rule that fired.
+    pub rule: Named,
+    /// What the schema has no place for.
+    pub postern: Own,
+}
+
+/// `event`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct What {
+    /// `event`, `alert`, `metric` or `state`.
+    pub kind: String,
+    /// What happened.
+    pub action: String,
+    /// Nanoseconds.
+    pub duration: u64,
+}
+
+/// `process`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Process {
+    /// Its unique id.
+    pub entity_id: String,
+    /// Its pid.
+    pub pid: u32,
+    /// Path of its program.
+    pub executable: String,
+    /// Its arguments as one line.
+    pub command_line: String,
+    /// Its exit code.
+    pub exit_code: i64,
+    /// Its parent.
+    pub parent: Parent,
+}
+
+/// `process.parent`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Parent {
+    /// Its unique id.
+    pub entity_id: String,
+}
+
+/// `user`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct User {
+    /// Name.
+    pub name: String,
+    /// Whom a change of user leads to.
+    pub effective: Named,
+}
+
+/// `source`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Source {
+    /// Address.
+    pub ip: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// What has a name.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Named {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// `orchestrator`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Orchestrator {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod.
+    pub resource: Named,
+}
+
+/// `postern`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Own {
+    /// The access session.
+    pub session: Session,
+    /// The login.
+    pub login: Login,
+}
+
+/// `postern.session`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Session {
+    /// Its id; empty where the event is under none.
+    pub id: String,
+    /// The door.
+    pub door: String,
+    /// Who came in.
+    pub user: String,
+    /// Whether a rule allows it.
+    pub allowed: bool,
+    /// How sure the attribution is.
+    pub confidence: String,
+    /// What joins the event to the session, where the lineage was broken.
+    pub link: String,
+}
+
+/// `postern.login`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Login {
+    /// How the user proved to be who they say.
+    pub method: String,
+    /// The key.
+    pub key: Key,
+}
+
+/// `postern.login.key`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Key {
+    /// Its fingerprint.
+    pub fingerprint: String,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            time: Timestamp::UNIX_EPOCH,
+            event: What::default(),
+            message: String::new(),
+            process: Process::default(),
+            user: User::default(),
+            source: Source::default(),
+            container: Named::default(),
+            orchestrator: Orchestrator::default(),
+            rule: Named::default(),
+            postern: Own::default(),
+        }
+    }
+}
+
+impl Seen {
+    /// Reads a line; `None` where it is no event.
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        if line.len() > LINE_BYTES {
+            return None;
+        }
+        serde_json::from_slice(line).ok().filter(|seen: &Self| !seen.event.action.is_empty())
+    }
+
+    /// Whether it is an alert.
+    pub fn is_alert(&self) -> bool {
+        self.event.kind == "alert"
+    }
+
+    /// The pod and container, or the container; empty on the node itself.
+    pub fn place(&self) -> String {
+        let own = if self.container.name.is_empty() { &self.container.id } else { &self.container.name };
+        match &*self.orchestrator.resource.name {
+            "" => own.clone(),
+            pod => format!("{}/{pod}/{own}", self.orchestrator.namespace),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sink::encode::{Encoder, samples};
+
+    #[test]
+    fn whatever_the_agent_writes_is_read_back() {
+        let mut encoder = Encoder::new(samples::node());
+        for event in samples::all() {
+            let mut line = Vec::new();
+            encoder.encode(&event, &mut line);
+            let seen = Seen::parse(&line).expect("an event");
+            assert_eq!(seen.event.action, event.categorization().action);
+            assert_eq!(seen.event.kind, event.kind().as_str());
+            // Lines have microseconds.
+            assert_eq!(seen.time.as_microsecond(), event.time.as_microsecond());
+            let session = event.session();
+            assert_eq!(seen.postern.session.id, session.map_or("", |session| &*session.id));
+            assert_eq!(seen.postern.session.user, session.map_or("", |session| &*session.user));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_borne(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+            // Only that it returns.
+            let _ = Seen::parse(&line);
+        }
+    }
+}

@@ -103,6 +103,8 @@ pub struct Entry {
     pub settled: OnceLock<Settled>,
     /// The entry's first process.
     pub leader: ProcessKey,
+    /// The process that logged in, where it began with a login.
+    pub login: Option<ProcessKey>,
     /// The remote address, where it came from the network.
     pub source_ip: Option<IpAddr>,
     /// The access session that it is part of from the start.
@@ -121,7 +123,7 @@ pub struct Settled {
 impl Entry {
     /// One of which nothing more is known.
     pub const fn new(observed: EntryType, leader: ProcessKey) -> Self {
-        Self { observed, settled: OnceLock::new(), leader, source_ip: None, own_session: None }
+        Self { observed, settled: OnceLock::new(), leader, login: None, source_ip: None, own_session: None }
     }
 
     /// The kind of entry.

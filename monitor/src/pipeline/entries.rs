@@ -204,9 +204,12 @@ impl Entries {
 
     /// Where a process belongs that has just executed.
     pub(super) fn place(&self, decoder: &Decoder, arrival: &Arrival<'_>) -> Placed {
-        let inherited = arrival.previous.and_then(placed);
+        let mut inherited = arrival.previous.and_then(placed);
         if let Some(class) = class_of(arrival.mark.class) {
-            return self.place_login(decoder, arrival, class, inherited);
+            let login = Some(to_tick(arrival.mark.login));
+            // The mark stays on all that comes of a login, whatever entries are made below it.
+            let is_known = |it: &Placed| it.entry.login == login;
+            inherited = Some(inherited.filter(is_known).unwrap_or_else(|| self.place_login(decoder, arrival, class)));
         }
         if let Some(crossing) = arrival.crossing {
             return cross(arrival, crossing, inherited);
@@ -223,17 +226,8 @@ impl Entries {
         }
     }
 
-    fn place_login(
-        &self,
-        decoder: &Decoder,
-        arrival: &Arrival<'_>,
-        class: LoginClass,
-        inherited: Option<Placed>,
-    ) -> Placed {
+    fn place_login(&self, decoder: &Decoder, arrival: &Arrival<'_>, class: LoginClass) -> Placed {
         let leader = to_tick(arrival.mark.leader);
-        if let Some(inherited) = inherited.filter(|it| it.entry.leader == leader) {
-            return inherited;
-        }
         let leader_process = if leader == arrival.process.key {
             Arc::clone(arrival.process)
         } else {
@@ -241,6 +235,7 @@ impl Entries {
         };
         let open = self.open.get(&to_tick(arrival.mark.login));
         let entry = Entry {
+            login: Some(to_tick(arrival.mark.login)),
             source_ip: open.and_then(|open| open.login.source.ip),
             own_session: open.and_then(|open| open.login.session.clone()),
             ..Entry::new(open.map_or_else(|| door(class), |open| open.entry_type), leader)
@@ -331,11 +326,14 @@ fn cross(arrival: &Arrival<'_>, crossing: Crossing, inherited: Option<Placed>) -
         Crossing::Started => EntryType::Kubelet,
         Crossing::Entered => EntryType::KubectlExec,
     };
-    let from = own.map(|it| it.entry).or_else(|| arrival.asked.as_ref().map(|asked| Arc::clone(&asked.entry)));
-    let asked = arrival.asked.as_ref().and_then(Asked::session);
+    let asked = arrival.asked.as_ref();
+    let own_session = own.as_ref().and_then(|it| it.entry.session().cloned()).or_else(|| asked?.session());
+    let login = own.as_ref().and_then(|it| it.entry.login);
+    let from = own.map(|it| it.entry).or_else(|| Some(Arc::clone(&asked?.entry)));
     let entry = Entry {
-        source_ip: from.as_ref().and_then(|entry| entry.source_ip),
-        own_session: asked.or_else(|| from?.session().cloned()),
+        login,
+        source_ip: from.and_then(|entry| entry.source_ip),
+        own_session,
         ..Entry::new(observed, arrival.process.key)
     };
     Placed { entry: Arc::new(entry), leader: Arc::clone(arrival.process) }

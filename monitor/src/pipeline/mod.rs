@@ -480,10 +480,11 @@ impl Pipeline {
 
     /// The session that opens with the first event of an entry into a container, or closes with its last.
     fn container_session(&mut self, event: &Event) -> Option<Event> {
-        let (lineage, container) = (event.lineage.as_ref()?, event.container.as_deref()?);
+        let lineage = event.lineage.as_ref()?;
         let entry = lineage.entry.as_ref().filter(|entry| entry.leader == lineage.process.key)?;
         let body = match event.body {
             Body::Exec if entry.settled.get().is_none() => {
+                let container = event.container.as_deref()?;
                 let door = self.containers.door(container, entry.observed, &lineage.process.args);
                 Body::SessionOpened(self.entries.settle(&self.decoder, lineage, door, container, event.time)?)
             }

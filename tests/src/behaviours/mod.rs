@@ -2,6 +2,7 @@
 
 mod accounts_for_every_record;
 mod delivers_to_sinks;
+mod follows_people;
 mod runs_from_its_image;
 mod says_what_is_wrong_and_ends;
 mod sees_every_exec;
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Behaviour> {
     [
         sees_every_exec::BEHAVIOURS,
         sees_ssh_logins::BEHAVIOURS,
+        follows_people::BEHAVIOURS,
         watches_containers::BEHAVIOURS,
         delivers_to_sinks::BEHAVIOURS,
         runs_from_its_image::BEHAVIOURS,

@@ -10,7 +10,7 @@ use crate::harness::{
     agent::{Agent, action, is_exec_of, text, texts},
     api_server::{ApiServer, Fault, On},
     containerd::Containerd,
-    cri::{Kubelet, PodOptions},
+    cri::{Kubelet, PodOptions, SLEEP},
 };
 
 pub(super) const BEHAVIOURS: &[Behaviour] = &[
@@ -188,7 +188,16 @@ fn agent_in_cluster(containerd: &Containerd, server: &ApiServer) -> Agent {
 }
 
 fn options() -> PodOptions<'static> {
-    PodOptions { name: "web-1", namespace: "shop", uid: UID, container: "main", privileged: false }
+    PodOptions {
+        name: "web-1",
+        namespace: "shop",
+        uid: UID,
+        container: "main",
+        privileged: false,
+        host_pid: false,
+        host_root: None,
+        command: SLEEP,
+    }
 }
 
 fn pod() {

@@ -130,6 +130,10 @@ impl Agent {
         if let Some(found) = self.seen.iter().find(|event| wanted(event)) {
             return found.clone();
         }
+        self.wait_for_new(what, wanted)
+    }
+
+    fn wait_for_new(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + DEADLINE;
         loop {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -148,6 +152,19 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// All events that were read so far.
+    pub fn seen(&self) -> &[Value] {
+        &self.seen
+    }
+
+    /// The same as [`Self::wait_for`], but for the first so many events.
+    pub fn wait_for_after(&mut self, first: usize, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        if let Some(found) = self.seen.iter().skip(first).find(|event| wanted(event)) {
+            return found.clone();
+        }
+        self.wait_for_new(what, wanted)
     }
 
     /// What a path of the admin server answers: status and body.

@@ -43,10 +43,21 @@ pub struct PodOptions<'a> {
     pub container: &'a str,
     /// Whether the container is privileged.
     pub privileged: bool,
+    /// Whether it shares the node's processes.
+    pub host_pid: bool,
+    /// Where the container finds the node's root, if it does.
+    pub host_root: Option<&'a str>,
+    /// What the container runs.
+    pub command: &'a [&'a str],
 }
+
+/// What most containers run.
+pub const SLEEP: &[&str] = &["/bin/sleep", "2000"];
 
 /// `NamespaceMode.NODE`: the node's network, so that no CNI plugin is needed.
 const NODE: i32 = 2;
+/// `NamespaceMode.POD`.
+const POD: i32 = 0;
 
 impl Kubelet {
     /// Connects to a containerd.
@@ -64,14 +75,14 @@ impl Kubelet {
         Self { grpc: Grpc::new(channel), runtime }
     }
 
-    /// Runs a pod with one container that sleeps.
+    /// Runs a pod with one container.
     pub fn run_pod(&mut self, options: &PodOptions<'_>) -> RunningPod {
         let labels = HashMap::from([
             ("io.kubernetes.pod.name".to_owned(), options.name.to_owned()),
             ("io.kubernetes.pod.namespace".to_owned(), options.namespace.to_owned()),
             ("io.kubernetes.pod.uid".to_owned(), options.uid.to_owned()),
         ]);
-        let namespaces = NamespaceOption { network: NODE };
+        let namespaces = NamespaceOption { network: NODE, pid: if options.host_pid { NODE } else { POD } };
         let cgroup = format!("/kubepods/besteffort/pod{}", options.uid);
         let sandbox_config = PodSandboxConfig {
             metadata: Some(PodMetadata {
@@ -98,7 +109,8 @@ impl Kubelet {
                 config: Some(ContainerConfig {
                     metadata: Some(ContainerMetadata { name: options.container.to_owned() }),
                     image: Some(ImageSpec { image: IMAGE.to_owned() }),
-                    command: vec!["/bin/sleep".to_owned(), "2000".to_owned()],
+                    command: options.command.iter().map(|&part| part.to_owned()).collect(),
+                    mounts: options.host_root.iter().map(|path| Mount::of_root(path)).collect(),
                     labels: container_labels,
                     linux: Some(LinuxContainer {
                         security: Some(ContainerSecurity {
@@ -195,6 +207,8 @@ struct SandboxSecurity {
 struct NamespaceOption {
     #[prost(int32, tag = "1")]
     network: i32,
+    #[prost(int32, tag = "2")]
+    pid: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -221,10 +235,26 @@ struct ContainerConfig {
     image: Option<ImageSpec>,
     #[prost(string, repeated, tag = "3")]
     command: Vec<String>,
+    #[prost(message, repeated, tag = "7")]
+    mounts: Vec<Mount>,
     #[prost(map = "string, string", tag = "9")]
     labels: HashMap<String, String>,
     #[prost(message, optional, tag = "15")]
     linux: Option<LinuxContainer>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Mount {
+    #[prost(string, tag = "1")]
+    container_path: String,
+    #[prost(string, tag = "2")]
+    host_path: String,
+}
+
+impl Mount {
+    fn of_root(path: &str) -> Self {
+        Self { container_path: path.to_owned(), host_path: "/".to_owned() }
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -12,8 +12,8 @@ use std::{
 };
 
 use super::{
-    program::{Outcome, run, wait},
-    sshd::Sshd,
+    program::{Outcome, run, until, wait},
+    sshd::{Sshd, make_key},
 };
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -48,6 +48,110 @@ impl Sshd {
     pub fn by_password(&self, command: &str) -> Outcome {
         let user = self.user();
         run(self.client_by_password(&user.name, &user.password).arg(command), b"", DEADLINE)
+    }
+
+    /// Logs in by answering PAM's questions, and runs a command.
+    pub fn by_questions(&self, command: &str) -> Outcome {
+        let user = self.user();
+        let mut client = self.client_by_password(&user.name, &user.password);
+        // The first one counts, and stands before the host.
+        let mut asked = Command::new(client.get_program());
+        asked.args(client.get_args().map(|argument| {
+            if argument == "-oPreferredAuthentications=password" {
+                "-oPreferredAuthentications=keyboard-interactive".as_ref()
+            } else {
+                argument
+            }
+        }));
+        asked.env("SSHPASS", &user.password);
+        client = asked;
+        run(client.arg(command), b"", DEADLINE)
+    }
+
+    /// Logs in by a certificate with that id, and runs a command.
+    pub fn by_certificate(&self, id: &str, command: &str) -> Outcome {
+        let (authority, key) = (self.directory().join("authority"), self.directory().join(format!("signed-{id}")));
+        if !authority.exists() {
+            make_key(&authority);
+            let public = fs::read_to_string(authority.with_extension("pub")).expect("it was made");
+            let keys = self.directory().join("home/.ssh/authorized_keys");
+            let known = fs::read_to_string(&keys).expect("the user has one");
+            fs::write(&keys, format!("{known}cert-authority {public}")).expect("this is root");
+        }
+        make_key(&key);
+        let mut sign = Command::new("/usr/bin/ssh-keygen");
+        sign.arg("-q").arg("-s").arg(&authority).args(["-I", id, "-n", &self.user().name]);
+        run(sign.arg(format!("{}.pub", key.display())), b"", DEADLINE).succeeded();
+        self.with_own_key(&key, command)
+    }
+
+    /// Logs in by another key of the same user, and runs a command.
+    pub fn by_other_key(&self, command: &str) -> Outcome {
+        let key = self.directory().join("other_key");
+        make_key(&key);
+        let public = fs::read_to_string(key.with_extension("pub")).expect("it was made");
+        let keys = self.directory().join("home/.ssh/authorized_keys");
+        let known = fs::read_to_string(&keys).expect("the user has one");
+        fs::write(&keys, format!("{known}{public}")).expect("this is root");
+        self.with_own_key(&key, command)
+    }
+
+    fn with_own_key(&self, key: &Path, command: &str) -> Outcome {
+        let mut client = self.client("publickey", &self.user().name);
+        run(client.arg("-i").arg(key).args(["-T", "127.0.0.1", command]), b"", DEADLINE)
+    }
+
+    /// Logs in by key for files, and types the lines.
+    pub fn sftp(&self, lines: &str) -> Outcome {
+        run(self.by_key_with("/usr/bin/sftp", "-P").args(["-b", "-", "127.0.0.1"]), lines.as_bytes(), DEADLINE)
+    }
+
+    /// Copies a file to that name in the user's home, by the protocol before OpenSSH 9.0.
+    pub fn scp(&self, name: &str) -> Outcome {
+        let file = self.user().key.with_extension("pub");
+        run(self.by_key_with("/usr/bin/scp", "-P").arg("-O").arg(file).arg(format!("127.0.0.1:{name}")), b"", DEADLINE)
+    }
+
+    /// Logs in by key for a forwarded port only, and goes.
+    pub fn tunnel(&self) {
+        let mut client = self.client_by_key();
+        let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port");
+        // Once the login is over, the port is listened on.
+        let mut client = client
+            .args(["-N", "-oExitOnForwardFailure=yes", "-L", &format!("127.0.0.1:{}:127.0.0.1:9", free.port())])
+            .spawn()
+            .expect("ssh starts");
+        until("the port is forwarded", DEADLINE, || TcpStream::connect(free).ok());
+        client.kill().and_then(|()| client.wait()).expect("it runs");
+    }
+
+    /// Logs in by key once, and runs commands over the one connection.
+    pub fn shared(&self, commands: &[&str]) {
+        let socket = self.directory().join("control");
+        let own = |client: &mut Command| {
+            client.arg("-S").arg(&socket);
+        };
+        let mut master = self.client("publickey", &self.user().name);
+        own(&mut master);
+        master.arg("-i").arg(&self.user().key).args(["-M", "-N", "-f", "-oControlPersist=yes", "127.0.0.1"]);
+        run(&mut master, b"", DEADLINE).succeeded();
+        for command in commands {
+            let mut client = self.client("none", &self.user().name);
+            own(&mut client);
+            run(client.args(["127.0.0.1", command]), b"", DEADLINE).succeeded();
+        }
+        let mut end = self.client("none", &self.user().name);
+        own(&mut end);
+        run(end.args(["-O", "exit", "127.0.0.1"]), b"", DEADLINE).succeeded();
+    }
+
+    /// Another client with the options that `ssh` gets, but for the port's.
+    fn by_key_with(&self, program: &str, port: &str) -> Command {
+        let client = self.client("publickey", &self.user().name);
+        let mut other = Command::new(program);
+        other.args(client.get_args().map(|argument| if argument == "-p" { port.as_ref() } else { argument }));
+        other.arg("-i").arg(&self.user().key);
+        other
     }
 
     /// Tries to log in with a password that is wrong, once.

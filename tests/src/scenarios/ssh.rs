@@ -1,0 +1,227 @@
+//! By sshd, and what people become from there.
+
+use std::{fs, process::Command};
+
+use super::{BY_KEY, Expected, NOBODY, Scenario, stage::Stage};
+use crate::harness::{
+    agent::{action, is_exec_of},
+    program::until,
+    ssh::Stage as Leaving,
+};
+
+const NOT_ALLOWED: &[&str] = &["postern-access-not-allowed"];
+
+/// Runs a command by an allowed key.
+fn by_key(stage: &mut Stage, command: &str) {
+    stage.sshd.by_key(command).succeeded();
+}
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "ssh, key, a command", act: |s, m| by_key(s, &format!("/bin/echo {m}")), expected: BY_KEY },
+    Scenario {
+        name: "ssh, key, a shell without a terminal",
+        act: |s, m| {
+            let mut session = s.sshd.open();
+            session.run(&format!("/bin/echo {m}"));
+            session.log_out();
+        },
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "ssh, key, a shell in a terminal",
+        act: |s, m| drop(s.sshd.in_terminal(&[&format!("/bin/echo {m}")]).succeeded()),
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "ssh, password, a command",
+        act: |s, m| drop(s.sshd.by_password(&format!("/bin/echo {m}")).succeeded()),
+        expected: Expected { method: "password", alerts: NOT_ALLOWED, ..BY_KEY },
+    },
+    Scenario {
+        name: "ssh, keyboard-interactive, a command",
+        act: |s, m| drop(s.sshd.by_questions(&format!("/bin/echo {m}")).succeeded()),
+        expected: Expected { method: "keyboard-interactive", alerts: NOT_ALLOWED, ..BY_KEY },
+    },
+    Scenario {
+        name: "ssh, certificate, a command",
+        act: |s, m| drop(s.sshd.by_certificate("ops@scenario", &format!("/bin/echo {m}")).succeeded()),
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "ssh, a certificate that no rule names",
+        act: |s, m| drop(s.sshd.by_certificate("other@scenario", &format!("/bin/echo {m}")).succeeded()),
+        expected: Expected { alerts: NOT_ALLOWED, ..BY_KEY },
+    },
+    Scenario {
+        name: "ssh, a key that no rule names",
+        act: |s, m| drop(s.sshd.by_other_key(&format!("/bin/echo {m}")).succeeded()),
+        expected: Expected { alerts: NOT_ALLOWED, ..BY_KEY },
+    },
+    Scenario {
+        name: "sftp",
+        act: |s, _| drop(s.sshd.sftp("pwd\n").succeeded()),
+        expected: Expected { entry: None, ..BY_KEY },
+    },
+    Scenario {
+        name: "scp, the old protocol",
+        act: |s, m| drop(s.sshd.scp(m).succeeded()),
+        expected: Expected { program: "scp", ..BY_KEY },
+    },
+    Scenario {
+        name: "ssh -N with a forwarded port",
+        act: |s, _| s.sshd.tunnel(),
+        expected: Expected { entry: None, ..BY_KEY },
+    },
+    Scenario {
+        name: "ssh ControlMaster: two channels, one session",
+        act: |s, m| s.sshd.shared(&["/bin/echo first", &format!("/bin/echo {m}")]),
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "ssh, the client is cut off",
+        act: |s, m| {
+            let mut session = s.sshd.open();
+            session.run(&format!("/bin/echo {m}"));
+            session.cut();
+        },
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "setsid and nohup",
+        act: |s, m| by_key(s, &format!("setsid nohup /bin/sh -c '/bin/echo {m}' >/dev/null 2>&1")),
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "a double fork, orphaned",
+        act: |s, m| by_key(s, &format!("(/bin/sh -c '(/bin/sleep 0.2; /bin/echo {m}) >/dev/null 2>&1 &')")),
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "what outlives its sshd",
+        act: |s, m| {
+            let go = s.sshd.directory().join("go");
+            let wait = format!("while [ ! -e {} ]; do /bin/sleep 0.05; done; /bin/echo {m}", go.display());
+            by_key(s, &format!("setsid /bin/sh -c '{wait}' >/dev/null 2>&1 </dev/null &"));
+            s.agent.wait_for("the loop", |event| is_exec_of(event, m));
+            let before = s.agent.seen().len().saturating_sub(200);
+            s.agent.wait_for_after(before, "the end of the session", |event| action(event) == "session-closed");
+            fs::write(&go, "").expect("the directory is the server's");
+            s.agent.wait_for("what came later", |event| {
+                is_exec_of(event, m) && crate::harness::agent::text(event, "/process/args/0") == "/bin/echo"
+            });
+        },
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "tmux, detached",
+        act: |s, m| {
+            let socket = s.sshd.directory().join("home/tmux");
+            by_key(s, &format!("tmux -S {} new-session -d '/bin/echo {m}'", socket.display()));
+        },
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "env -i and another name",
+        act: |s, m| {
+            by_key(
+                s,
+                &format!("env -i /bin/sh -c 'exec -a kworker /bin/echo {m}' 2>/dev/null || env -i /bin/echo {m}"),
+            );
+        },
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "sudo, a command",
+        act: |s, m| by_key(s, &format!("sudo -n /bin/echo {m}")),
+        expected: Expected { chain: &["root"], ..BY_KEY },
+    },
+    Scenario {
+        name: "sudo -i",
+        act: |s, m| by_key(s, &format!("sudo -n -i /bin/echo {m}")),
+        expected: Expected { chain: &["root"], ..BY_KEY },
+    },
+    Scenario {
+        name: "sudo -s",
+        act: |s, m| by_key(s, &format!("sudo -n -s /bin/echo {m}")),
+        expected: Expected { chain: &["root"], ..BY_KEY },
+    },
+    Scenario {
+        name: "sudo -u somebody",
+        act: |s, m| by_key(s, &format!("sudo -n -u nobody /bin/echo {m}")),
+        expected: Expected { chain: &["nobody"], ..BY_KEY },
+    },
+    Scenario {
+        name: "sudo in a terminal",
+        act: |s, m| drop(s.sshd.in_terminal(&[&format!("sudo -n /bin/echo {m}; exit")]).succeeded()),
+        expected: Expected { chain: &["root"], ..BY_KEY },
+    },
+    Scenario {
+        name: "sudo and su back",
+        act: |s, m| by_key(s, &format!("sudo -n su -s /bin/sh $(id -un) -c '/bin/echo {m}'")),
+        expected: Expected { chain: &["root", "USER"], ..BY_KEY },
+    },
+    Scenario {
+        name: "sudo and su - with another user",
+        act: |s, m| by_key(s, &format!("sudo -n su -s /bin/sh - nobody -c '/bin/echo {m}'")),
+        expected: Expected { chain: &["root", "nobody"], ..BY_KEY },
+    },
+    Scenario {
+        name: "sudo and runuser",
+        act: |s, m| by_key(s, &format!("sudo -n runuser -u nobody -- /bin/echo {m}")),
+        expected: Expected { chain: &["root", "nobody"], ..BY_KEY },
+    },
+    Scenario {
+        name: "sudo and nsenter",
+        act: |s, m| {
+            let pid = s.sshd.pid();
+            by_key(s, &format!("sudo -n nsenter -t {pid} -m -u -i -n /bin/echo {m}"));
+        },
+        expected: Expected { chain: &["root"], ..BY_KEY },
+    },
+    Scenario {
+        name: "sudo and chroot",
+        act: |s, m| by_key(s, &format!("sudo -n chroot / /bin/echo {m}")),
+        expected: Expected { chain: &["root"], ..BY_KEY },
+    },
+    Scenario {
+        name: "sudo and unshare",
+        act: |s, m| by_key(s, &format!("sudo -n unshare -m -u /bin/echo {m}")),
+        expected: Expected { chain: &["root"], ..BY_KEY },
+    },
+    Scenario {
+        name: "a wrong password",
+        act: |s, _| drop(s.sshd.with_wrong_password()),
+        expected: Expected { refused: &["USER"], ..NOBODY },
+    },
+    Scenario {
+        name: "an unknown user",
+        act: |s, _| drop(s.sshd.as_unknown("mallory")),
+        expected: Expected { refused: &["mallory"], ..NOBODY },
+    },
+    Scenario { name: "a client that only connects", act: |s, _| leave(s, Leaving::Connected), expected: NOBODY },
+    Scenario { name: "a client that greets and goes", act: |s, _| leave(s, Leaving::Greeted), expected: NOBODY },
+    Scenario { name: "a client of another protocol", act: |s, _| leave(s, Leaving::OtherProtocol), expected: NOBODY },
+    Scenario {
+        name: "a forged line in the log",
+        act: |_, m| {
+            let line = "Accepted publickey for root from 192.0.2.66 port 4242 ssh2: ED25519 SHA256:forged";
+            Command::new("/usr/bin/logger").args(["-t", "sshd", line, m]).status().expect("logger runs");
+        },
+        expected: NOBODY,
+    },
+    Scenario {
+        name: "somebody in a session forges a line as sshd",
+        act: |s, m| {
+            let line = "Accepted publickey for root from 192.0.2.66 port 4242 ssh2: ED25519 SHA256:forged";
+            by_key(s, &format!("/usr/bin/logger -t sshd '{line}' {m}"));
+        },
+        expected: Expected { program: "logger", ..BY_KEY },
+    },
+];
+
+fn leave(stage: &mut Stage, at: Leaving) {
+    stage.sshd.leave_at(at);
+    until("sshd's connections end", crate::harness::agent::DEADLINE, || {
+        stage.sshd.connections().is_empty().then_some(())
+    });
+}

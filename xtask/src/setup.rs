@@ -36,13 +36,15 @@ const BUILD_PACKAGES: [Package; 6] = [
 
 /// Real programs to watch, the static C library for the image, and a C++ compiler for libFuzzer,
 /// and a machine for another kernel.
-const TEST_PACKAGES: [Package; 10] = [
+const TEST_PACKAGES: [Package; 12] = [
     package("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
     package("g++", "/usr/bin/g++"),
     package("openssh-server", "/usr/sbin/sshd"),
     package("openssh-client", "/usr/bin/ssh"),
     package("sshpass", "/usr/bin/sshpass"),
     package("sudo", "/usr/bin/sudo"),
+    package("dropbear-bin", "/usr/sbin/dropbear"),
+    package("at", "/usr/sbin/atd"),
     package("containerd", "/usr/bin/containerd"),
     package("runc", "/usr/sbin/runc"),
     package("busybox-static", "/bin/busybox"),

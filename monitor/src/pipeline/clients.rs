@@ -1,9 +1,11 @@
-//! The runtimes' own tools. What `crictl exec` asks for is started by the runtime, not by `crictl`, so that no lineage leads to
-//! the person who typed it: what was asked for, and when, does.
+//! Programs that ask others to run something. What `crictl exec` asks for is started by the runtime, not by `crictl`, and what
+//! `systemd-run`, `at` and `crontab` ask for by init, atd and cron: no lineage leads to the person who typed it. What was
+//! asked for, and when, does.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use postern_ebpf::abi::ProcessKey;
+use rustc_hash::FxHashMap;
 
 use crate::event::{Arguments, Confidence, Entry, Process, Session};
 
@@ -17,12 +19,29 @@ const RUNTIMES: [&str; 5] = ["containerd", "conmon", "crio", "dockerd", "kubelet
 const LATE_NS: u64 = 2_000_000_000;
 /// How many are remembered.
 const CLIENTS_MAX: usize = 256;
+/// The program that has init run something at once.
+const SYSTEMD_RUN: &str = "systemd-run";
+/// How long after somebody asked for jobs they are thought to be his, in nanoseconds.
+const LATER_NS: u64 = 24 * 3_600 * 1_000_000_000;
 /// The fewest digits of a container's id that name it beyond doubt.
 const ID_DIGITS: usize = 8;
 
 /// Those that run, and those that ended a moment ago; the latest last.
 #[derive(Default)]
-pub(super) struct Clients(VecDeque<Client>);
+pub(super) struct Clients {
+    at_once: VecDeque<Client>,
+    /// By whose jobs are asked for: who asked last.
+    later: FxHashMap<(Scheduler, Arc<str>), Client>,
+}
+
+/// Who runs jobs later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Scheduler {
+    /// atd, asked by `at` and `batch`.
+    At,
+    /// cron, asked by `crontab`.
+    Cron,
+}
 
 struct Client {
     process: Arc<Process>,
@@ -53,34 +72,82 @@ impl Asked {
 impl Clients {
     /// A program was executed.
     pub(super) fn add(&mut self, process: &Arc<Process>, parent: Option<&Process>, entry: &Arc<Entry>) {
-        let asks = TOOLS.contains(&process.executable_name()) && process.args.iter().any(|it| COMMANDS.contains(&it));
+        self.add_later(process, entry);
+        let name = process.executable_name();
+        let asks = name == SYSTEMD_RUN || TOOLS.contains(&name) && process.args.iter().any(|it| COMMANDS.contains(&it));
         if !asks || parent.is_some_and(|parent| RUNTIMES.iter().any(|it| parent.executable_name().starts_with(it))) {
             return;
         }
-        if self.0.len() >= CLIENTS_MAX {
-            self.0.pop_front();
+        if self.at_once.len() >= CLIENTS_MAX {
+            self.at_once.pop_front();
         }
-        self.0.push_back(Client { process: Arc::clone(process), entry: Arc::clone(entry), ended_ns: None });
+        self.at_once.push_back(Client { process: Arc::clone(process), entry: Arc::clone(entry), ended_ns: None });
+    }
+
+    fn add_later(&mut self, process: &Arc<Process>, entry: &Arc<Entry>) {
+        let scheduler = match process.executable_name() {
+            "at" | "batch" => Scheduler::At,
+            "crontab" if process.args.iter().all(|argument| argument != "-l") => Scheduler::Cron,
+            _ => return,
+        };
+        let own = process.credentials.real_user.name.clone();
+        let named = process.args.iter().skip_while(|argument| *argument != "-u").nth(1).map(Arc::from);
+        let Some(user) = named.filter(|_| scheduler == Scheduler::Cron).or(own) else { return };
+        // root's table of jobs is not told from the node's own, which anybody may have written.
+        if entry.session().is_none() || scheduler == Scheduler::Cron && *user == *"root" {
+            return;
+        }
+        if self.later.len() >= CLIENTS_MAX {
+            self.later.clear();
+        }
+        let client = Client { process: Arc::clone(process), entry: Arc::clone(entry), ended_ns: None };
+        self.later.insert((scheduler, user), client);
     }
 
     /// A process has ended.
     pub(super) fn end(&mut self, key: ProcessKey, now_ns: u64) {
-        if let Some(client) = self.0.iter_mut().find(|client| client.process.key == key) {
+        if let Some(client) = self.at_once.iter_mut().find(|client| client.process.key == key) {
             client.ended_ns = Some(now_ns);
         }
     }
 
     /// The tool that asked for a process with these arguments in that container.
     pub(super) fn asked(&mut self, container: &str, args: &Arguments, now_ns: u64) -> Option<Asked> {
-        self.0.retain(|client| client.ended_ns.is_none_or(|ended| now_ns.saturating_sub(ended) < LATE_NS));
+        self.forget(now_ns);
         let named = |client: &&Client| client.process.args.iter().any(|argument| names(argument, container));
-        let same = |client: &&Client| !args.is_empty() && ends_with(&client.process.args, args);
-        let newest = || self.0.iter().rev();
-        let found = newest().find(named).map(|client| (client, Confidence::Linked, "named the container"));
-        let (client, confidence, how) =
-            found.or_else(|| newest().find(same).map(|it| (it, Confidence::Likely, "asked for the same command")))?;
-        let reason = format!("{} (pid {}) {how}", client.process.executable_name(), client.process.key.tgid).into();
-        Some(Asked { entry: Arc::clone(&client.entry), confidence, reason })
+        let same = |client: &&Client| ends_with(&client.process.args, args);
+        let newest = || self.at_once.iter().rev().filter(|client| client.process.executable_name() != SYSTEMD_RUN);
+        let by_name = newest().find(named).map(|client| client.asked(Confidence::Linked, "named the container"));
+        by_name.or_else(|| Some(newest().find(same)?.asked(Confidence::Likely, "asked for the same command")))
+    }
+
+    /// The tool that asked init for a process with these arguments.
+    pub(super) fn asked_init(&mut self, args: &Arguments, now_ns: u64) -> Option<Asked> {
+        if self.at_once.is_empty() {
+            return None;
+        }
+        self.forget(now_ns);
+        let asked =
+            |client: &&Client| client.process.executable_name() == SYSTEMD_RUN && ends_with(&client.process.args, args);
+        Some(self.at_once.iter().rev().find(asked)?.asked(Confidence::Likely, "asked for the same command"))
+    }
+
+    /// Who asked last for jobs of that user.
+    pub(super) fn asked_later(&self, scheduler: Scheduler, user: &Arc<str>, since_boot_ns: u64) -> Option<Asked> {
+        let client = self.later.get(&(scheduler, Arc::clone(user)))?;
+        let recent = since_boot_ns.saturating_sub(client.process.key.start_ns) < LATER_NS;
+        recent.then(|| client.asked(Confidence::Likely, "asked for jobs of this user"))
+    }
+
+    fn forget(&mut self, now_ns: u64) {
+        self.at_once.retain(|client| client.ended_ns.is_none_or(|ended| now_ns.saturating_sub(ended) < LATE_NS));
+    }
+}
+
+impl Client {
+    fn asked(&self, confidence: Confidence, how: &str) -> Asked {
+        let reason = format!("{} (pid {}) {how}", self.process.executable_name(), self.process.key.tgid).into();
+        Asked { entry: Arc::clone(&self.entry), confidence, reason }
     }
 }
 
@@ -91,8 +158,8 @@ fn names(argument: &str, container: &str) -> bool {
 
 fn ends_with(all: &Arguments, end: &Arguments) -> bool {
     let (count, ends) = (all.count(), end.count());
-    // The tool itself and its command come before.
-    count >= ends + 2 && all.iter().skip(count - ends).eq(end.iter())
+    // The tool itself comes before, and mostly its command.
+    ends > 0 && count > ends && all.iter().skip(count - ends).eq(end.iter())
 }
 
 #[cfg(test)]
@@ -148,6 +215,41 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_something_later_is_remembered_for_a_day() {
+        let mut clients = Clients::default();
+        let mut run = |pid: u32, args: &[&str]| {
+            let mut process = process(pid, args);
+            process.credentials.real_user.name = Some("ops".into());
+            let session = Session {
+                id: pid.to_string().into(),
+                door: EntryType::Sshd,
+                user: "ops".into(),
+                allowed: true,
+                confidence: Confidence::Certain,
+                link: None,
+            };
+            let entry = Entry { own_session: Some(Arc::new(session)), ..Entry::new(EntryType::Sshd, key(pid)) };
+            clients.add(&Arc::new(process), None, &Arc::new(entry));
+        };
+        run(1, &["at", "now"]);
+        run(2, &["crontab", "-l"]);
+        run(3, &["crontab", "-u", "web", "table"]);
+        run(4, &["crontab", "-u", "root", "table"]);
+        run(5, &["systemd-run", "--unit=x", "sleep", "5"]);
+        let session = |asked: Option<Asked>| asked.and_then(|asked| asked.session()).map(|it| it.id.to_string());
+        let later = |scheduler, user: &str, now_ns| session(clients.asked_later(scheduler, &user.into(), now_ns));
+        assert_eq!(later(Scheduler::At, "ops", 0), Some("1".into()));
+        assert_eq!(later(Scheduler::At, "ops", 2 * LATER_NS), None);
+        assert_eq!(later(Scheduler::Cron, "ops", 0), None, "it only lists");
+        assert_eq!(later(Scheduler::Cron, "web", 0), Some("3".into()));
+        assert_eq!(later(Scheduler::Cron, "root", 0), None);
+        let init = |clients: &mut Clients, args: &[&str]| session(clients.asked_init(&args.iter().collect(), 0));
+        assert_eq!(init(&mut clients, &["sleep", "5"]), Some("5".into()));
+        assert_eq!(init(&mut clients, &["sleep", "6"]), None);
+        assert_eq!(init(&mut clients, &[]), None);
+    }
+
+    #[test]
     fn a_tool_that_ended_long_ago_asked_for_nothing() {
         let mut clients = Clients::default();
         client(&mut clients, 1, &["ctr", "task", "exec", "--exec-id", "x", ID, "sh"]);
@@ -157,6 +259,6 @@ mod tests {
         for pid in 0..2 * CLIENTS_MAX as u32 {
             client(&mut clients, pid, &["ctr", "run", "image", "name"]);
         }
-        assert_eq!(clients.0.len(), CLIENTS_MAX);
+        assert_eq!(clients.at_once.len(), CLIENTS_MAX);
     }
 }

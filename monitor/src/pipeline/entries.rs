@@ -47,7 +47,20 @@ pub(super) struct Arrival<'a> {
 pub(super) struct Placed {
     pub(super) entry: Arc<Entry>,
     pub(super) leader: Arc<Process>,
+    /// Set where an access session opens with this very process.
+    pub(super) opened: Option<Arc<Login>>,
 }
+
+/// Programs that let people in without PAM, as far as is known only by the shape of what they do: they fork, and the child
+/// executes another program. As data, so that one more is one more line.
+const REMOTE_SERVERS: [(&str, Door); 6] = [
+    ("dropbear", EntryType::Sshd),
+    ("tinysshd", EntryType::Sshd),
+    ("teleport", EntryType::Sshd),
+    ("tailscaled", EntryType::Sshd),
+    ("ssm-session-worker", EntryType::Ssm),
+    ("ssm-document-worker", EntryType::Ssm),
+];
 
 /// All open logins, and the policy that they are held against.
 pub(super) struct Entries {
@@ -61,6 +74,8 @@ pub(super) struct Entries {
 struct OpenLogin {
     login: Arc<Login>,
     entry_type: EntryType,
+    /// Of a job: the session of whoever asked for it.
+    linked: Option<Arc<Session>>,
     since: Timestamp,
     opened: bool,
 }
@@ -76,8 +91,16 @@ impl Entries {
     }
 
     /// A login is about to open its session.
-    pub(super) fn opening(&mut self, decoder: &Decoder, process: ProcessKey, login: Login, now_ns: u64) {
-        self.open_login(decoder, process, login, Confidence::Certain, decoder.time(now_ns));
+    pub(super) fn opening(
+        &mut self,
+        decoder: &Decoder,
+        process: ProcessKey,
+        login: Login,
+        asked: Option<Asked>,
+        now_ns: u64,
+    ) {
+        let linked = asked.and_then(|asked| asked.session());
+        self.open_login(decoder, process, login, Confidence::Certain, linked, decoder.time(now_ns));
     }
 
     /// Its session is open. Yields the login if a person made it.
@@ -151,7 +174,8 @@ impl Entries {
         // Once: whoever comes later finds it settled.
         entry.settled.set(Settled { entry_type, session }).ok()?;
         let login = login?;
-        self.add(to_tick(entry.leader), OpenLogin { login: Arc::clone(&login), entry_type, since: now, opened: true });
+        let open = OpenLogin { login: Arc::clone(&login), entry_type, linked: None, since: now, opened: true };
+        self.add(to_tick(entry.leader), open);
         Some(login)
     }
 
@@ -203,7 +227,7 @@ impl Entries {
     }
 
     /// Where a process belongs that has just executed.
-    pub(super) fn place(&self, decoder: &Decoder, arrival: &Arrival<'_>) -> Placed {
+    pub(super) fn place(&mut self, decoder: &Decoder, arrival: &Arrival<'_>, now_ns: u64) -> Placed {
         let mut inherited = arrival.previous.and_then(placed);
         if let Some(class) = class_of(arrival.mark.class) {
             let login = Some(to_tick(arrival.mark.login));
@@ -214,16 +238,51 @@ impl Entries {
         if let Some(crossing) = arrival.crossing {
             return cross(arrival, crossing, inherited);
         }
-        // Whatever init or the kernel itself starts is an entry of its own: a service.
-        let from_init = |pid: u32| pid <= 2;
-        match (arrival.previous, inherited) {
-            (Some(previous), _) if from_init(previous.process.key.tgid) => new_entry(EntryType::Init, arrival.process),
-            (_, Some(inherited)) => inherited,
-            (_, None) if arrival.parent.is_none_or(|parent| from_init(parent.key.tgid)) => {
-                new_entry(EntryType::Init, arrival.process)
-            }
-            (_, None) => new_entry(EntryType::Unknown, arrival.process),
+        if let Some(placed) = self.place_remote(decoder, arrival, inherited.as_ref(), now_ns) {
+            return placed;
         }
+        // Whatever init or the kernel itself starts is an entry of its own: a service, or what somebody had it run.
+        let from_init = is_from_init(arrival.previous, arrival.parent);
+        match inherited {
+            _ if from_init => {
+                let asked = arrival.asked.as_ref();
+                let session = asked.and_then(Asked::session);
+                let source_ip = asked.filter(|_| session.is_some()).and_then(|asked| asked.entry.source_ip);
+                let init = Entry::new(EntryType::Init, arrival.process.key);
+                Placed::leading(Entry { own_session: session, source_ip, ..init }, arrival.process)
+            }
+            Some(inherited) => inherited,
+            None => Placed::leading(Entry::new(EntryType::Unknown, arrival.process.key), arrival.process),
+        }
+    }
+
+    /// The first program under a server that lets people in without PAM.
+    fn place_remote(
+        &mut self,
+        decoder: &Decoder,
+        arrival: &Arrival<'_>,
+        inherited: Option<&Placed>,
+        now_ns: u64,
+    ) -> Option<Placed> {
+        let (process, server) = (arrival.process, &arrival.previous?.process);
+        let (_, door) = REMOTE_SERVERS.iter().find(|(name, _)| *name == server.executable_name())?;
+        let is_own = process.executable_name() == server.executable_name();
+        if is_own || inherited.is_some_and(|it| it.entry.session().is_some()) {
+            return None;
+        }
+        let user = &process.credentials.real_user;
+        let login = Login {
+            door: *door,
+            user: user.name.clone().unwrap_or_else(|| user.id.to_string().into()),
+            user_known: Some(true),
+            service: server.executable_name().into(),
+            ..Login::default()
+        };
+        self.open_login(decoder, process.key, login, Confidence::Likely, None, decoder.time(now_ns));
+        let open = self.open.get_mut(&to_tick(process.key))?;
+        open.opened = true;
+        let entry = Entry { own_session: open.login.session.clone(), ..Entry::new(*door, process.key) };
+        Some(Placed { opened: Some(Arc::clone(&open.login)), ..Placed::leading(entry, process) })
     }
 
     fn place_login(&self, decoder: &Decoder, arrival: &Arrival<'_>, class: LoginClass) -> Placed {
@@ -237,10 +296,10 @@ impl Entries {
         let entry = Entry {
             login: Some(to_tick(arrival.mark.login)),
             source_ip: open.and_then(|open| open.login.source.ip),
-            own_session: open.and_then(|open| open.login.session.clone()),
+            own_session: open.and_then(|open| open.login.session.as_ref().or(open.linked.as_ref()).cloned()),
             ..Entry::new(open.map_or_else(|| door(class), |open| open.entry_type), leader)
         };
-        Placed { entry: Arc::new(entry), leader: leader_process }
+        Placed { entry: Arc::new(entry), leader: leader_process, opened: None }
     }
 
     /// Where a process belongs that was there before the agent, and the mark that the kernel side is to carry on. Parents
@@ -258,7 +317,7 @@ impl Entries {
         self.seeded.insert(seed.key.tgid, mark);
         if mark.leader == process.key {
             let login = seeded_login(seed, process);
-            self.open_login(decoder, mark.login, login, Confidence::Likely, decoder.time(seed.key.start_ns));
+            self.open_login(decoder, mark.login, login, Confidence::Likely, None, decoder.time(seed.key.start_ns));
             if let Some(open) = self.open.get_mut(&to_tick(mark.login)) {
                 open.opened = true;
             }
@@ -276,7 +335,7 @@ impl Entries {
             crossing: is_crossing.then_some(Crossing::Started),
             asked: None,
         };
-        (self.place(decoder, &arrival), mark)
+        (self.place(decoder, &arrival, seed.key.start_ns), mark)
     }
 
     fn open_login(
@@ -285,6 +344,7 @@ impl Entries {
         process: ProcessKey,
         login: Login,
         confidence: Confidence,
+        linked: Option<Arc<Session>>,
         now: Timestamp,
     ) {
         let key = to_tick(process);
@@ -294,25 +354,39 @@ impl Entries {
         let entry_type = login.door;
         let login = Login { groups: decoder.groups(&login.user), ..login };
         // Nobody sits at a cron job.
-        let by_person = matches!(entry_type, EntryType::Sshd | EntryType::Console);
+        let by_person = matches!(entry_type, EntryType::Sshd | EntryType::Console | EntryType::Ssm);
         let applicant = Applicant { login: &login, pod: None, time: now };
         let session = by_person.then(|| self.session(decoder, process, applicant, confidence));
         let login = Arc::new(Login { session, ..login });
-        self.add(key, OpenLogin { login, entry_type, since: now, opened: false });
+        self.add(key, OpenLogin { login, entry_type, linked, since: now, opened: false });
     }
 }
 
 /// Whether an entry of that type begins with a process in a container, and not with a login.
 fn is_of_container(entry_type: EntryType) -> bool {
-    !matches!(entry_type, EntryType::Sshd | EntryType::Console | EntryType::Cron | EntryType::At)
+    use EntryType::{At, Console, Cron, Sshd, Ssm};
+    !matches!(entry_type, Sshd | Console | Cron | At | Ssm)
+}
+
+/// Whether init or the kernel itself started a process.
+pub(super) fn is_from_init(previous: Option<&Known>, parent: Option<&Process>) -> bool {
+    let from_init = |pid: u32| pid <= 2;
+    match previous {
+        Some(previous) if from_init(previous.process.key.tgid) => true,
+        Some(previous) if previous.entry.is_some() => false,
+        _ => parent.is_none_or(|parent| from_init(parent.key.tgid)),
+    }
 }
 
 fn placed(known: &Known) -> Option<Placed> {
-    Some(Placed { entry: known.entry.clone()?, leader: known.entry_leader.clone()? })
+    Some(Placed { entry: known.entry.clone()?, leader: known.entry_leader.clone()?, opened: None })
 }
 
-fn new_entry(entry_type: EntryType, process: &Arc<Process>) -> Placed {
-    Placed { entry: Arc::new(Entry::new(entry_type, process.key)), leader: Arc::clone(process) }
+impl Placed {
+    /// A process that leads its entry.
+    fn leading(entry: Entry, process: &Arc<Process>) -> Self {
+        Self { entry: Arc::new(entry), leader: Arc::clone(process), opened: None }
+    }
 }
 
 /// Into a container or out of one. Whoever took that step in his own session, or asked the runtime to, takes it along.
@@ -336,7 +410,7 @@ fn cross(arrival: &Arrival<'_>, crossing: Crossing, inherited: Option<Placed>) -
         own_session,
         ..Entry::new(observed, arrival.process.key)
     };
-    Placed { entry: Arc::new(entry), leader: Arc::clone(arrival.process) }
+    Placed::leading(entry, arrival.process)
 }
 
 /// The mark of a process found in /proc. sshd forks a process for each connection; the first other program below that

@@ -14,7 +14,7 @@ use postern_ebpf::abi::{HookCounters, HookId, LoginClass, Namespaces, ProcessKey
 
 use self::{
     accounting::Accounting,
-    clients::Clients,
+    clients::{Clients, Scheduler},
     containers::Containers,
     entries::{Crossing, Entries},
     refusals::{Refusal, Refusals},
@@ -23,8 +23,8 @@ use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, alert},
     event::{
-        AgentEvent, Body, Capabilities, Container, Counters, Enrichment, Entry, Event, HostNamespace, Lineage, Process,
-        SeccompMode, SecurityContext, UserChange,
+        AgentEvent, Body, Capabilities, Container, Counters, Enrichment, Entry, EntryType, Event, HostNamespace,
+        Lineage, Process, SeccompMode, SecurityContext, UserChange,
     },
     pod::PodUpdate,
     process::{
@@ -284,6 +284,9 @@ impl Pipeline {
             (Some(Crossing::Started | Crossing::Entered), Some(container)) => {
                 self.clients.asked(&container.id, &process.args, now_ns)
             }
+            (None, _) if entries::is_from_init(previous, parent.as_deref()) => {
+                self.clients.asked_init(&process.args, now_ns)
+            }
             _ => None,
         };
         let placed = self.entries.place(
@@ -297,7 +300,9 @@ impl Pipeline {
                 crossing,
                 asked,
             },
+            now_ns,
         );
+        let opened = placed.opened;
         self.clients.add(&process, parent.as_deref(), &placed.entry);
         let change = previous.and_then(|previous| user_change(previous, &process, &placed.entry));
         let lineage = Lineage {
@@ -314,10 +319,14 @@ impl Pipeline {
             entry_leader: Some(placed.leader),
             container: container.as_ref().map(|container| container.id.clone()),
         });
-        if crossing.is_none() && change.is_none() {
+        if crossing.is_none() && change.is_none() && opened.is_none() {
             return self.tell(Body::Exec, Some(lineage), container.as_ref(), now_ns);
         }
         self.tell(Body::Exec, Some(lineage.clone()), container.as_ref(), now_ns);
+        if let Some(login) = opened {
+            // Nobody said from where, and how.
+            self.session_event(Body::SessionOpened(login), body.process, Enrichment::Partial, now_ns);
+        }
         if let Some(change) = change {
             self.tell(Body::UserChanged(Arc::new(change)), Some(lineage.clone()), container.as_ref(), now_ns);
         }
@@ -395,7 +404,15 @@ impl Pipeline {
 
     fn login(&mut self, outcome: Outcome, now_ns: u64) {
         match outcome {
-            Outcome::Opening { process, login } => self.entries.opening(&self.decoder, process, login, now_ns),
+            Outcome::Opening { process, login } => {
+                let scheduler = match login.door {
+                    EntryType::At => Some(Scheduler::At),
+                    EntryType::Cron => Some(Scheduler::Cron),
+                    _ => None,
+                };
+                let asked = scheduler.and_then(|it| self.clients.asked_later(it, &login.user, now_ns));
+                self.entries.opening(&self.decoder, process, login, asked, now_ns);
+            }
             Outcome::Opened { process } => {
                 if let Some(login) = self.entries.opened(process) {
                     // What the login program says of a login comes before its session, or not at all.

@@ -44,6 +44,16 @@ impl Sshd {
         run(self.client_by_key().arg(command), b"", DEADLINE)
     }
 
+    /// Logs in by the same key at another server, and runs a command.
+    pub fn by_key_at(&self, port: u16, command: &str) -> Outcome {
+        let own = self.port().to_string();
+        let by_key = self.client_by_key();
+        let mut client = Command::new(by_key.get_program());
+        let port = port.to_string();
+        client.args(by_key.get_args().map(|argument| if argument == &*own { port.as_ref() } else { argument }));
+        run(client.arg(command), b"", DEADLINE)
+    }
+
     /// Logs in by password and runs a command.
     pub fn by_password(&self, command: &str) -> Outcome {
         let user = self.user();

@@ -2,6 +2,7 @@
 //! which door, who, from where, as whom they went on, and which alerts there are. An answer is exact or wrong.
 
 mod containers;
+mod other_doors;
 mod ssh;
 mod stage;
 
@@ -66,13 +67,14 @@ const NOBODY: Expected =
 
 /// Why no scenario can be played here, if none can.
 pub fn unavailable() -> Option<String> {
-    Stage::unavailable()
+    Stage::unavailable().or_else(other_doors::unavailable)
 }
 
 /// Plays all of them before one agent, and says which answers were exact. Returns how many, and of how many.
 pub fn play(mut say: impl FnMut(&str)) -> (usize, usize) {
     let mut stage = Stage::set();
-    let scenarios: Vec<&Scenario> = ssh::SCENARIOS.iter().chain(containers::SCENARIOS).collect();
+    let scenarios: Vec<&Scenario> =
+        ssh::SCENARIOS.iter().chain(other_doors::SCENARIOS).chain(containers::SCENARIOS).collect();
     let mut exact = 0;
     for (number, scenario) in scenarios.iter().copied().enumerate() {
         match stage.play(scenario, &format!("scenario{number:03}")) {

@@ -1,0 +1,114 @@
+//! By other doors than sshd, and by those who run later what somebody in a session asked for.
+
+use std::{
+    fs,
+    io::Write as _,
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+};
+
+use super::{BY_KEY, Expected, NOBODY, Scenario, stage::Stage};
+use crate::harness::{
+    agent::{DEADLINE, is_exec_of},
+    program::{run, until},
+};
+
+const DROPBEAR: &str = "/usr/sbin/dropbear";
+const ATD: &str = "/usr/sbin/atd";
+
+/// Why these doors cannot be shown, if they cannot.
+pub(super) fn unavailable() -> Option<String> {
+    let programs = [DROPBEAR, ATD, "/usr/bin/at", "/usr/bin/script", "/bin/login"];
+    programs.iter().find(|path| !fs::exists(path).unwrap_or(false)).map(|path| format!("there is no {path}"))
+}
+
+/// A program that ends with the scenario.
+struct Service(Child);
+
+impl Service {
+    fn start(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts"))
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Either fails if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const CONSOLE: Expected = Expected {
+    door: Some("console"),
+    entry: Some("console"),
+    user: "USER",
+    remote: false,
+    method: "",
+    confidence: "certain",
+    alerts: &["postern-access-not-allowed"],
+    ..BY_KEY
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "login on a terminal", act: |s, m| console(s, &format!("/bin/echo {m}")), expected: CONSOLE },
+    Scenario {
+        name: "login on a terminal, and sudo",
+        act: |s, m| console(s, &format!("sudo -n /bin/echo {m}")),
+        expected: Expected { chain: &["root"], ..CONSOLE },
+    },
+    Scenario {
+        name: "dropbear: an SSH server without PAM",
+        act: |s, m| dropbear(s, &format!("/bin/echo {m}; :")),
+        expected: Expected {
+            remote: false,
+            method: "",
+            confidence: "likely",
+            alerts: &["postern-access-not-allowed"],
+            ..BY_KEY
+        },
+    },
+    Scenario {
+        name: "at, typed in a session",
+        act: |s, m| {
+            let _atd = Service::start(Command::new(ATD).arg("-f"));
+            s.sshd.by_key(&format!("echo /bin/echo {m} | at now")).succeeded();
+            s.agent.wait_for("the job", |event| is_exec_of(event, m));
+        },
+        expected: Expected { entry: Some("at"), confidence: "likely", ..BY_KEY },
+    },
+    Scenario {
+        name: "at, typed by nobody who came in",
+        act: |s, m| {
+            let _atd = Service::start(Command::new(ATD).arg("-f"));
+            let job = format!("/bin/echo {m}\n");
+            run(Command::new("/usr/bin/at").arg("now"), job.as_bytes(), DEADLINE).succeeded();
+            s.agent.wait_for("the job", |event| is_exec_of(event, m));
+        },
+        expected: Expected { entry: Some("at"), ..NOBODY },
+    },
+];
+
+/// Logs in on a pseudo terminal, as getty has `login` do it, and types a line.
+fn console(stage: &mut Stage, line: &str) {
+    let login = format!("/bin/login -f {}", stage.sshd.user().name);
+    let mut script = Command::new("/usr/bin/script");
+    let typed = format!("{line}; exit\n");
+    run(script.args(["-q", "-e", "-c", &login, "/dev/null"]), typed.as_bytes(), DEADLINE);
+}
+
+/// Logs in by key at a dropbear, and runs a command.
+fn dropbear(stage: &mut Stage, command: &str) {
+    let key = stage.sshd.directory().join("dropbear_key");
+    run(Command::new("/usr/bin/dropbearkey").args(["-t", "ed25519", "-f"]).arg(&key), b"", DEADLINE).succeeded();
+    let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port");
+    let mut server = Command::new(DROPBEAR);
+    server.args(["-F", "-E", "-m", "-p", &free.to_string(), "-P", "/dev/null", "-r"]).arg(&key);
+    let _server = Service::start(&mut server);
+    until("dropbear listens", DEADLINE, || {
+        // It waits for a greeting of those that only look.
+        TcpStream::connect(free).ok().map(|mut stream| stream.write_all(b"SSH-2.0-looks\r\n"))
+    })
+    .expect("it reads");
+    stage.sshd.by_key_at(free.port(), command).succeeded();
+}

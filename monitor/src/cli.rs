@@ -184,7 +184,7 @@ pub fn doctor(path: Option<&Path>, out: &mut impl Write, errors: &mut impl Write
             return Exit::Usage;
         }
     };
-    if let Err(error) = privileges::check() {
+    if let Err(error) = privileges::check(config.access.terminates()) {
         let _ = writeln!(errors, "postern: {error}");
         return Exit::NoPermission;
     }

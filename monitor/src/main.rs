@@ -47,7 +47,8 @@ fn run(wanted: &cli::Run) -> Exit {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    if let Err(error) = privileges::check() {
+    let terminates = config.access.terminates();
+    if let Err(error) = privileges::check(terminates) {
         return fail(Exit::NoPermission, &error);
     }
     // Armed while there is one thread: what that takes is then given up for the whole process.
@@ -55,7 +56,7 @@ fn run(wanted: &cli::Run) -> Exit {
         Ok(agent) => agent,
         Err(failure) => return fail(failure.exit(), &failure),
     };
-    if let Err(error) = privileges::drop_after_attach() {
+    if let Err(error) = privileges::drop_after_attach(terminates) {
         return fail(Exit::Software, &error);
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -66,6 +66,14 @@ const FOR_LOGINS: Requirement = Requirement {
 /// without `CAP_PERFMON` it traces nothing.
 const KEPT: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH).union(CapabilitySet::BPF);
 
+/// Needed, and kept, by an agent that is to end sessions (`access.on_violation: terminate`).
+const FOR_TERMINATING: Requirement = Requirement {
+    name: "CAP_KILL",
+    purpose: "to end sessions that no access rule allows, as access.on_violation asks",
+    capability: CapabilitySet::KILL,
+    instead: CapabilitySet::empty(),
+};
+
 /// Capabilities that are missing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Missing(
@@ -106,10 +114,12 @@ pub enum PrivilegeError {
     Threads(usize),
 }
 
-/// Fails where this thread lacks a capability that `postern run` needs, and names each.
-pub fn check() -> Result<(), PrivilegeError> {
+/// Fails where this thread lacks a capability that `postern run` needs, and names each. `terminates` is whether it is to end
+/// sessions.
+pub fn check(terminates: bool) -> Result<(), PrivilegeError> {
     let sets = rustix::thread::capabilities(None).map_err(system("read"))?;
-    let missing = missing(sets.effective);
+    let mut missing = missing(sets.effective);
+    missing.extend(Some(FOR_TERMINATING).filter(|it| terminates && !sets.effective.contains(it.capability)));
     if missing.is_empty() { Ok(()) } else { Err(Missing(missing).into()) }
 }
 
@@ -141,7 +151,9 @@ pub struct Dropped {
 /// that starts them. So this is to be called on the main thread, when everything is attached and before the first other
 /// thread is started: no runtime with workers, no [`crate::admin::Admin`]. It fails where there are other threads
 /// already, since they would keep everything.
-pub fn drop_after_attach() -> Result<Dropped, PrivilegeError> {
+///
+/// An agent that ends sessions keeps `CAP_KILL` as well.
+pub fn drop_after_attach(terminates: bool) -> Result<Dropped, PrivilegeError> {
     // A thread that was waited for is gone from this list a moment later.
     let until = Instant::now() + THREADS_GONE;
     loop {
@@ -156,15 +168,15 @@ pub fn drop_after_attach() -> Result<Dropped, PrivilegeError> {
         }
         std::thread::yield_now();
     }
-    restrict_this_thread()
+    restrict_this_thread(if terminates { KEPT | FOR_TERMINATING.capability } else { KEPT })
 }
 
-fn restrict_this_thread() -> Result<Dropped, PrivilegeError> {
+fn restrict_this_thread(keep: CapabilitySet) -> Result<Dropped, PrivilegeError> {
     let sets = rustix::thread::capabilities(None).map_err(system("read"))?;
     // Where `CAP_SYS_ADMIN` was granted in place of `CAP_BPF`, it goes nonetheless: before Linux 5.19 the counters are
     // then out of reach, and reading them says so.
-    let kept = sets.permitted & KEPT;
-    let bounding = cut_bounding_set()?;
+    let kept = sets.permitted & keep;
+    let bounding = cut_bounding_set(keep)?;
     // The order matters: the ambient set could not grow afterwards anyway, the bounding set needs what goes next.
     rustix::thread::clear_ambient_capability_set().map_err(system("given up"))?;
     let left = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
@@ -173,8 +185,8 @@ fn restrict_this_thread() -> Result<Dropped, PrivilegeError> {
     Ok(Dropped { kept, bounding })
 }
 
-/// Cuts the bounding set to [`KEPT`], where that is allowed.
-fn cut_bounding_set() -> Result<bool, PrivilegeError> {
+/// Cuts the bounding set to `keep`, where that is allowed.
+fn cut_bounding_set(keep: CapabilitySet) -> Result<bool, PrivilegeError> {
     for bit in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         match rustix::thread::capability_is_in_bounding_set(capability) {
@@ -182,7 +194,7 @@ fn cut_bounding_set() -> Result<bool, PrivilegeError> {
             Err(Errno::INVAL) => break,
             Err(error) => return Err(system("read")(error)),
             Ok(false) => {}
-            Ok(true) if KEPT.contains(capability) => {}
+            Ok(true) if keep.contains(capability) => {}
             Ok(true) => match rustix::thread::remove_capability_from_bounding_set(capability) {
                 Ok(()) => {}
                 Err(Errno::PERM) => return Ok(false),
@@ -218,7 +230,7 @@ mod tests {
     fn what_is_given_up_is_gone_for_good() {
         let thread = std::thread::spawn(|| {
             let before = rustix::thread::capabilities(None).expect("capabilities");
-            let dropped = restrict_this_thread().expect("dropped");
+            let dropped = restrict_this_thread(KEPT).expect("dropped");
             let after = rustix::thread::capabilities(None).expect("capabilities");
             assert_eq!(dropped.kept, before.permitted & KEPT);
             assert_eq!((after.effective, after.permitted), (dropped.kept, dropped.kept));
@@ -239,7 +251,7 @@ mod tests {
     fn nothing_is_given_up_while_other_threads_would_keep_it() {
         let before = rustix::thread::capabilities(None).expect("capabilities");
         // The test harness itself is the other thread.
-        assert!(matches!(drop_after_attach(), Err(PrivilegeError::Threads(_))));
+        assert!(matches!(drop_after_attach(false), Err(PrivilegeError::Threads(_))));
         assert_eq!(rustix::thread::capabilities(None).expect("capabilities"), before);
     }
 }

@@ -14,11 +14,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{
     inbox::{Mail, Message},
     machine::since_boot_ns,
+    terminate,
 };
 use crate::{
     admin::Health,
     container::cgroup::CgroupContainer,
-    event::{AgentEvent, Enrichment},
+    event::{AgentEvent, Enrichment, Termination},
     metrics::Figures,
     pipeline::{Input, Lookup, Pipeline},
     probe::{CounterReader, Probe, Ring},
@@ -81,6 +82,7 @@ impl EventLoop {
                 let counters = self.pipeline.counters();
                 self.pipeline.input(Input::Agent(AgentEvent::Counted(counters)), since_boot_ns());
             }
+            self.terminate();
             self.publish();
             self.publisher.hand_over();
             self.health.beat();
@@ -123,6 +125,7 @@ impl EventLoop {
                 let peak = self.figures.ring_peak_bytes.get().max(bytes);
                 self.figures.ring_peak_bytes.set(peak);
             }
+            self.terminate();
             self.publish();
             if count < BATCH {
                 return any;
@@ -180,6 +183,19 @@ impl EventLoop {
         self.figures.sessions.set(sizes.sessions as u64);
         self.figures.pods.set(sizes.pods as u64);
         self.figures.malformed.set(self.pipeline.malformed());
+    }
+
+    /// Kills what the access policy wants killed, before anything else: a login shell is about to run its first command.
+    fn terminate(&mut self) {
+        for (process, session) in self.pipeline.take_terminations() {
+            let failure = match terminate::kill(process) {
+                Ok(true) => None,
+                Ok(false) => continue,
+                Err(error) => Some(error.to_string().into()),
+            };
+            let termination = Termination { session, failure };
+            self.pipeline.input(Input::Terminated { process, termination }, since_boot_ns());
+        }
     }
 
     fn publish(&mut self) {

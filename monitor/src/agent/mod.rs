@@ -7,6 +7,7 @@ mod event_loop;
 mod inbox;
 mod lookups;
 mod machine;
+mod terminate;
 
 use std::{
     collections::BTreeSet,

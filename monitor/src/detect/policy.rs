@@ -86,6 +86,11 @@ impl fmt::Display for Mismatch {
 }
 
 impl AccessPolicy {
+    /// Whether sessions that no rule covers are to be ended.
+    pub fn terminates(&self) -> bool {
+        self.on_violation == OnViolation::Terminate
+    }
+
     /// The first rule that covers the applicant, if one does.
     pub fn decide(&self, applicant: Applicant<'_>) -> Option<&AccessRule> {
         self.allow.iter().find(|rule| rule.mismatch(applicant).is_none())

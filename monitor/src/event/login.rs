@@ -67,6 +67,15 @@ pub struct UserChange {
     pub program: Arc<str>,
 }
 
+/// A process of a session that no rule allows was killed, as the configuration asks.
+#[derive(Clone, Debug)]
+pub struct Termination {
+    /// The session.
+    pub session: Arc<Session>,
+    /// Why it could not be.
+    pub failure: Option<Arc<str>>,
+}
+
 /// Where a login came from.
 #[derive(Clone, Debug, Default)]
 pub struct Source {

@@ -17,7 +17,7 @@ pub use arguments::Arguments;
 pub use container::{Container, HostNamespace, Image, Owner, Pod, SeccompMode, SecurityContext};
 pub use entry::{Confidence, Door, Entry, EntryType, Session, Settled};
 pub use jiff::Timestamp;
-pub use login::{Login, LoginMethod, Source, Summary, UserChange};
+pub use login::{Login, LoginMethod, Source, Summary, Termination, UserChange};
 pub use node::Node;
 pub use process::{
     Capabilities, Credentials, EntityId, Executable, InMemory, Lineage, Process, ProcessKey, Terminal, User,
@@ -60,6 +60,8 @@ pub enum Body {
     LoginFailed(Arc<Login>),
     /// Somebody who came in goes on as another user.
     UserChanged(Arc<UserChange>),
+    /// A process of a session that no rule allows was killed.
+    Terminated(Arc<Termination>),
     /// A container's first process executed.
     ContainerStarted(SecurityContext),
     /// A process was started in a running container from outside it.
@@ -142,9 +144,10 @@ impl Event {
     /// The access session that it belongs to: the one that it opens or closes, else that of its process's entry.
     pub fn session(&self) -> Option<&Session> {
         let of_entry = || self.lineage.as_ref()?.entry.as_ref()?.session().map(Arc::as_ref);
-        match self.login() {
-            Some(login) => login.session.as_deref(),
-            None => of_entry(),
+        match (self.login(), &self.body) {
+            (Some(login), _) => login.session.as_deref(),
+            (None, Body::Terminated(termination)) => Some(&termination.session),
+            (None, _) => of_entry(),
         }
     }
 
@@ -167,6 +170,10 @@ impl Event {
             Body::SessionClosed(_) => of("session-closed", &["session"], &["end"], Some("success")),
             Body::LoginFailed(_) => of("login-failed", &["authentication"], &["start"], Some("failure")),
             Body::UserChanged(_) => of("user-changed", &["process", "session"], &["change"], None),
+            Body::Terminated(termination) => {
+                let outcome = if termination.failure.is_none() { "success" } else { "failure" };
+                of("session-terminated", &["process", "session"], &["end"], Some(outcome))
+            }
             Body::ContainerStarted(_) => of("container-started", &["process"], &["start"], None),
             Body::ContainerEntered(_) => of("container-entered", &["process"], &["start"], None),
             Body::ContainerEscaped => of("container-escaped", &["process"], &["start"], None),

@@ -85,6 +85,11 @@ impl Entries {
         Self { policy, open: FxHashMap::default(), summaries: Summaries::default(), seeded: FxHashMap::default() }
     }
 
+    /// Whether a process of that session is to be killed. Not one that was only concluded from the shape of things.
+    pub(super) fn terminates(&self, session: &Session) -> bool {
+        self.policy.terminates() && !session.allowed && session.confidence != Confidence::Likely
+    }
+
     /// Sessions that are open.
     pub(super) fn session_count(&self) -> usize {
         self.open.values().filter(|open| open.opened && open.login.session.is_some()).count()

@@ -24,7 +24,7 @@ use crate::{
     detect::{AccessPolicy, alert},
     event::{
         AgentEvent, Body, Capabilities, Container, Counters, Enrichment, Entry, EntryType, Event, HostNamespace,
-        Lineage, Process, SeccompMode, SecurityContext, UserChange,
+        Lineage, Process, SeccompMode, SecurityContext, Session, Termination, UserChange,
     },
     pod::PodUpdate,
     process::{
@@ -55,6 +55,13 @@ pub enum Input {
         id: Arc<str>,
         /// What it said.
         answer: Lookup,
+    },
+    /// A process of a session was killed, as was asked for.
+    Terminated {
+        /// The process.
+        process: ProcessKey,
+        /// Its session, and why it could not be killed.
+        termination: Termination,
     },
     /// The kernel side's counters.
     Counters(Vec<(HookId, HookCounters)>),
@@ -99,6 +106,7 @@ pub struct Pipeline {
     forgotten: [u64; 2],
     next_sequence: u64,
     out: Vec<Event>,
+    terminations: Vec<(ProcessKey, Arc<Session>)>,
 }
 
 impl Pipeline {
@@ -117,12 +125,18 @@ impl Pipeline {
             forgotten: [0; 2],
             next_sequence: 0,
             out: Vec::new(),
+            terminations: Vec::new(),
         }
     }
 
     /// Events that are ready to go, in the order of their sequence numbers.
     pub fn take_events(&mut self) -> std::vec::Drain<'_, Event> {
         self.out.drain(..)
+    }
+
+    /// Processes that are to be killed; what became of each is to come back as [`Input::Terminated`].
+    pub fn take_terminations(&mut self) -> Vec<(ProcessKey, Arc<Session>)> {
+        std::mem::take(&mut self.terminations)
     }
 
     /// Containers that the runtime is to be asked for.
@@ -200,7 +214,17 @@ impl Pipeline {
                     self.agent(event, now_ns);
                 }
             }
+            Input::Terminated { process, termination } => {
+                self.session_event(Body::Terminated(Arc::new(termination)), process, Enrichment::Complete, now_ns);
+            }
             Input::Agent(event) => self.agent(event, now_ns),
+        }
+    }
+
+    /// Has a process killed if its session is one to be ended.
+    fn terminate(&mut self, session: Option<&Arc<Session>>, process: ProcessKey) {
+        if let Some(session) = session.filter(|session| self.entries.terminates(session)) {
+            self.terminations.push((process, Arc::clone(session)));
         }
     }
 
@@ -305,6 +329,7 @@ impl Pipeline {
         let opened = placed.opened;
         self.clients.add(&process, parent.as_deref(), &placed.entry);
         let change = previous.and_then(|previous| user_change(previous, &process, &placed.entry));
+        self.terminate(placed.entry.session(), body.process);
         let lineage = Lineage {
             group_leader: self.leader(body.group_leader, &process),
             session_leader: self.leader(body.session_leader, &process),
@@ -415,6 +440,7 @@ impl Pipeline {
             }
             Outcome::Opened { process } => {
                 if let Some(login) = self.entries.opened(process) {
+                    self.terminate(login.session.as_ref(), process);
                     // What the login program says of a login comes before its session, or not at all.
                     let enrichment = if login.method.is_some() { Enrichment::Complete } else { Enrichment::Partial };
                     self.session_event(Body::SessionOpened(login), process, enrichment, now_ns);
@@ -503,7 +529,9 @@ impl Pipeline {
             Body::Exec if entry.settled.get().is_none() => {
                 let container = event.container.as_deref()?;
                 let door = self.containers.door(container, entry.observed, &lineage.process.args);
-                Body::SessionOpened(self.entries.settle(&self.decoder, lineage, door, container, event.time)?)
+                let login = self.entries.settle(&self.decoder, lineage, door, container, event.time)?;
+                self.terminate(login.session.as_ref(), lineage.process.key);
+                Body::SessionOpened(login)
             }
             Body::End { .. } => Body::SessionClosed(self.entries.settle_end(entry.leader, event.time)?),
             _ => return None,

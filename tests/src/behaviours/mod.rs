@@ -40,7 +40,7 @@ pub fn all() -> Vec<Behaviour> {
 
 /// Why the kernel side cannot be used here, if it cannot.
 fn no_kernel() -> Option<String> {
-    postern::privileges::check().err().map(|error| error.to_string())
+    postern::privileges::check(false).err().map(|error| error.to_string())
 }
 
 /// Why no real sshd can be watched here, if none can.

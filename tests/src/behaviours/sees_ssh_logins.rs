@@ -23,6 +23,11 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
     },
     Behaviour { name: "refused passwords and unknown users are failed logins", unavailable: no_sshd, run: refused },
     Behaviour { name: "a login that access.allow covers is no alert", unavailable: no_sshd, run: allowed },
+    Behaviour {
+        name: "a session that no rule allows is ended where that is asked for, and no other",
+        unavailable: no_sshd,
+        run: terminated,
+    },
     Behaviour { name: "clients that go early open no session", unavailable: no_sshd, run: early },
     Behaviour { name: "a session that was open before the agent is known", unavailable: no_sshd, run: open_before },
 ];
@@ -156,6 +161,36 @@ fn allowed() {
     assert_eq!(text(&alert, "/postern/login/method"), "password");
     let stopped = agent.stop();
     assert_eq!(stopped.events.iter().filter(|event| text(event, "/event/kind") == "alert").count(), 1);
+}
+
+fn terminated() {
+    let server = Sshd::start();
+    let user = server.user().clone();
+    let access =
+        format!("access: {{on_violation: terminate, allow: [{{door: sshd, keys: ['{}']}}]}}", user.fingerprint);
+    let mut agent = Agent::start_with(&access);
+    let evidence = server.directory().join("home/was-here");
+    let command = format!("touch {}", evidence.display());
+    for _ in 0..5 {
+        let outcome = server.by_password(&command);
+        assert!(!outcome.status.success(), "the session was not ended");
+        assert!(!evidence.exists(), "a command ran before the session was ended");
+    }
+    let ended = agent.wait_for("the termination", |event| action(event) == "session-terminated");
+    assert_eq!(text(&ended, "/event/outcome"), "success");
+    assert_eq!(ended["postern"]["session"]["allowed"], false);
+    server.by_key(&command).succeeded();
+    assert!(evidence.exists());
+    server.wait_until_idle();
+    let stopped = agent.stop();
+    let count = |wanted: &str| stopped.events.iter().filter(|event| action(event) == wanted).count();
+    // With each alert, the event comes twice.
+    assert_eq!((count("session-opened"), count("session-closed")), (11, 6));
+    let wrong = stopped
+        .events
+        .iter()
+        .filter(|event| action(event) == "session-terminated" && event["postern"]["session"]["allowed"] != false);
+    assert_eq!(wrong.count(), 0);
 }
 
 fn early() {

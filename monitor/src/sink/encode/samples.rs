@@ -6,7 +6,7 @@ use crate::event::{
     AgentEvent, Alert, Body, Capabilities, Confidence, Container, Counters, Credentials, Door, Enrichment, EntityId,
     Entry, EntryType, Event, Executable, HostNamespace, Image, InMemory, Lineage, Login, LoginMethod, Loss, LossCause,
     Node, Owner, Pod, Process, ProcessKey, Rule, SeccompMode, SecurityContext, Session, Severity, Source, Summary,
-    Technique, Terminal, Timestamp, User, UserChange,
+    Technique, Terminal, Termination, Timestamp, User, UserChange,
 };
 
 const ALL_CAPABILITIES: Capabilities = Capabilities((1 << 41) - 1);
@@ -248,6 +248,10 @@ fn logins(from: u64) -> Vec<Event> {
         LoginMethod::Gssapi,
         LoginMethod::Other("none".into()),
     ];
+    for (sequence, failure) in (from + 16..).zip([None, Some("Operation not permitted (os error 1)".into())]) {
+        let termination = Termination { session: session(), failure };
+        all.push(event(sequence, Body::Terminated(Arc::new(termination)), Some(ssh_lineage())));
+    }
     let unknown = Session {
         id: "01JD0Z7000BBBBBBBBBBBBBBBB".into(),
         door: Door::KubectlExec,

@@ -7,7 +7,8 @@ use std::{
 
 use super::escape::Foreign;
 use crate::event::{
-    AgentEvent, Body, Container, Counters, Event, Login, Loss, LossCause, SecurityContext, Source, User, UserChange,
+    AgentEvent, Body, Container, Counters, Event, Login, Loss, LossCause, SecurityContext, Source, Termination, User,
+    UserChange,
 };
 
 /// The sentence; `None` where the fields say it all (executions and ends).
@@ -33,6 +34,7 @@ impl Display for Sentence<'_> {
             Body::SessionClosed(login) => closed(login, self.0.container.as_deref(), f),
             Body::LoginFailed(login) => failed(login, f),
             Body::UserChanged(change) => changed(change, f),
+            Body::Terminated(termination) => terminated(termination, f),
             Body::ContainerStarted(context) => container("started", self.0.container.as_deref(), context, f),
             Body::ContainerEntered(context) => {
                 container("was entered from outside", self.0.container.as_deref(), context, f)
@@ -112,6 +114,15 @@ fn failed(login: &Login, f: &mut Formatter<'_>) -> fmt::Result {
 
 fn changed(change: &UserChange, f: &mut Formatter<'_>) -> fmt::Result {
     write!(f, "{} went on as {} by {}", Named(&change.from), Named(&change.to), Foreign(&change.program))
+}
+
+fn terminated(termination: &Termination, f: &mut Formatter<'_>) -> fmt::Result {
+    let Termination { session, failure } = termination;
+    write!(f, "A process of session {}, which no rule allows, ", session.id)?;
+    match failure {
+        None => f.write_str("was killed"),
+        Some(reason) => write!(f, "could not be killed: {}", Foreign(reason)),
+    }
 }
 
 /// A user's name, or the id where there is none.

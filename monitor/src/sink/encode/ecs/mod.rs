@@ -98,7 +98,10 @@ impl Encoder {
             }
             _ => {}
         }
-        let reason = event.login().and_then(|login| login.reason.as_deref());
+        let reason = match &event.body {
+            Body::Terminated(termination) => termination.failure.as_deref(),
+            _ => event.login().and_then(|login| login.reason.as_deref()),
+        };
         fields.maybe_text("reason", reason.or_else(|| agent::reason(&event.body)));
     }
 
@@ -158,7 +161,7 @@ impl Encoder {
                 fields.object("user_change", |fields| fields.text("program", &change.program));
             }
             Body::Agent(agent) => agent::own(agent, fields),
-            Body::Exec | Body::End { .. } | Body::ContainerEscaped => {}
+            Body::Exec | Body::End { .. } | Body::Terminated(_) | Body::ContainerEscaped => {}
         }
         if let Some(alert) = &event.alert {
             fields.object("alert", |fields| fields.written("trigger", |out| self.event_id(alert.trigger, out)));
@@ -190,9 +193,11 @@ fn constant_fields(node: &Node, top: &mut Object<'_>) {
 const fn dataset(body: &Body) -> &'static str {
     match body {
         Body::Exec | Body::End { .. } => "postern.process",
-        Body::SessionOpened(_) | Body::SessionClosed(_) | Body::LoginFailed(_) | Body::UserChanged(_) => {
-            "postern.login"
-        }
+        Body::SessionOpened(_)
+        | Body::SessionClosed(_)
+        | Body::LoginFailed(_)
+        | Body::UserChanged(_)
+        | Body::Terminated(_) => "postern.login",
         Body::ContainerStarted(_) | Body::ContainerEntered(_) | Body::ContainerEscaped => "postern.container",
         Body::Agent(_) => "postern.agent",
     }

@@ -20,7 +20,7 @@ pub use self::{
 };
 use crate::{
     agent::Agent,
-    config::{Config, Problem, Surroundings},
+    config::{self, Config, Problem, Surroundings},
     exit::Exit,
     privileges,
     sink::{
@@ -68,7 +68,7 @@ pub enum Command {
 }
 
 /// Arguments of `run`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Run {
     /// Which file.
     #[command(flatten)]
@@ -111,11 +111,18 @@ impl HealthCheck {
 }
 
 /// Which configuration file.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct ConfigPath {
     /// Configuration file; default: /etc/postern/postern.yaml where it exists.
     #[arg(long = "config", short = 'c', value_name = "PATH")]
     pub path: Option<PathBuf>,
+}
+
+impl ConfigPath {
+    /// The file, whether it is there or not.
+    pub fn file(&self) -> PathBuf {
+        self.path.clone().unwrap_or_else(|| config::DEFAULT_PATH.into())
+    }
 }
 
 /// The form of events on standard output.

@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode};
 
 use postern::{
-    agent::Agent,
+    agent::{Agent, Reload},
     cli::{self, Arguments, Command},
     exit::Exit,
     privileges, telemetry,
@@ -63,7 +63,9 @@ fn run(wanted: &cli::Run) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Software, &error),
     };
-    let ended = runtime.block_on(agent.run());
+    let again = wanted.clone();
+    let reload = Reload { file: wanted.config.file(), load: Box::new(move || again.configuration()) };
+    let ended = runtime.block_on(agent.run(reload));
     // A pipe that nobody reads must not hold up the end.
     runtime.shutdown_background();
     match ended {

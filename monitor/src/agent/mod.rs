@@ -7,6 +7,7 @@ mod event_loop;
 mod inbox;
 mod lookups;
 mod machine;
+mod reload;
 mod terminate;
 
 use std::{
@@ -26,6 +27,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::reload::Reload;
 use self::{
     event_loop::EventLoop,
     inbox::{Inbox, Mail, Message, inbox},
@@ -183,7 +185,7 @@ impl Agent {
     }
 
     /// Runs until told to stop.
-    pub async fn run(mut self) -> Result<(), Failure> {
+    pub async fn run(mut self, reload: Reload) -> Result<(), Failure> {
         let health = Arc::new(Health::new(SILENCE));
         let names = self.config.sinks.iter().map(|sink| &*sink.name);
         let figures = Arc::new(Figures::new(HookId::ALL.map(HookId::name), names));
@@ -196,6 +198,12 @@ impl Agent {
         self.start_control(&recent, &tasks);
         self.announce(&health);
         let (publisher, mut workers) = delivery::start(&self.config.sinks, &self.node, &figures, recent)?;
+        let reloading = reload::serve(reload, self.config.clone(), inbox.clone());
+        tasks.spawn(async {
+            if let Err(error) = reloading.await {
+                tracing::error!(%error, "the configuration will not be reloaded");
+            }
+        });
         let lookups = self.start_lookups(&inbox, &tasks);
         let mut pods = self.start_pods(&inbox, &tasks);
         let deadline = self.config.shutdown_deadline;

@@ -40,7 +40,7 @@ use crate::{
 pub const DEFAULT_PATH: &str = "/etc/postern/postern.yaml";
 
 /// A validated configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The cluster's name, where it is given.
     pub cluster: Option<Arc<str>>,

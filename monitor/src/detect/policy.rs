@@ -8,7 +8,7 @@ use jiff::tz::{Offset, TimeZone};
 use crate::event::{Door, Login, Pod, Timestamp};
 
 /// The configuration's `access` section.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessPolicy {
     /// In the order of the file.
     pub allow: Vec<AccessRule>,

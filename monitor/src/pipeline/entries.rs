@@ -85,6 +85,11 @@ impl Entries {
         Self { policy, open: FxHashMap::default(), summaries: Summaries::default(), seeded: FxHashMap::default() }
     }
 
+    /// Holds logins against another policy from now on.
+    pub(super) fn set_policy(&mut self, policy: AccessPolicy) {
+        self.policy = policy;
+    }
+
     /// Whether a process of that session is to be killed. Not one that was only concluded from the shape of things.
     pub(super) fn terminates(&self, session: &Session) -> bool {
         self.policy.terminates() && !session.allowed && session.confidence != Confidence::Likely

@@ -56,6 +56,8 @@ pub enum Input {
         /// What it said.
         answer: Lookup,
     },
+    /// The access policy is this from now on.
+    Policy(AccessPolicy),
     /// A process of a session was killed, as was asked for.
     Terminated {
         /// The process.
@@ -214,6 +216,7 @@ impl Pipeline {
                     self.agent(event, now_ns);
                 }
             }
+            Input::Policy(policy) => self.entries.set_policy(policy),
             Input::Terminated { process, termination } => {
                 self.session_event(Body::Terminated(Arc::new(termination)), process, Enrichment::Complete, now_ns);
             }

@@ -1,5 +1,6 @@
 //! SSH logins with a real sshd: who came in, from where, how, and every process under them.
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Behaviour, no_sshd};
@@ -23,6 +24,11 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
     },
     Behaviour { name: "refused passwords and unknown users are failed logins", unavailable: no_sshd, run: refused },
     Behaviour { name: "a login that access.allow covers is no alert", unavailable: no_sshd, run: allowed },
+    Behaviour {
+        name: "the access policy is reloaded as a whole or not at all, and open sessions stay",
+        unavailable: no_sshd,
+        run: reloaded,
+    },
     Behaviour {
         name: "a session that no rule allows is ended where that is asked for, and no other",
         unavailable: no_sshd,
@@ -191,6 +197,36 @@ fn terminated() {
         .iter()
         .filter(|event| action(event) == "session-terminated" && event["postern"]["session"]["allowed"] != false);
     assert_eq!(wrong.count(), 0);
+}
+
+fn reloaded() {
+    let server = Sshd::start();
+    let user = server.user().clone();
+    let mut agent = Agent::start();
+    let mut session = server.open();
+    agent
+        .wait_for("the first", |event| opened_by(&user.name)(event) && event["postern"]["session"]["allowed"] == false);
+    let said = |agent: &mut Agent, part: &str| {
+        agent.wait_for(part, |event| action(event) == "agent-changed" && text(event, "/message").contains(part));
+    };
+    agent.configure("access: {allow: [{door: nowhere}]}");
+    agent.signal(Signal::HUP);
+    said(&mut agent, "1 problems and stays as it was");
+    agent.configure(&format!("access: {{allow: [{{door: sshd, users: ['{}']}}]}}", user.name));
+    agent.signal(Signal::HUP);
+    said(&mut agent, "was reloaded: 1 rules");
+    server.by_key("true").succeeded();
+    agent
+        .wait_for("the second", |event| opened_by(&user.name)(event) && event["postern"]["session"]["allowed"] == true);
+    session.run("/bin/echo still-the-first");
+    let still = agent.wait_for("the first's command", |event| is_exec_of(event, "still-the-first"));
+    assert_eq!(still["postern"]["session"]["allowed"], false);
+    session.log_out();
+    server.wait_until_idle();
+    // Without a signal: the file alone.
+    agent.configure("");
+    said(&mut agent, "was reloaded: 0 rules");
+    agent.stop();
 }
 
 fn early() {

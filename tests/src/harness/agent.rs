@@ -115,6 +115,19 @@ impl Agent {
         Self { child, lines, reader: Some(reader), errors: Some(errors), directory, admin, seen: Vec::new() }
     }
 
+    /// Writes another configuration in the place of the one that it was started with.
+    pub fn configure(&self, configuration: &str) {
+        let (file, new) = (self.directory.path().join("postern.yaml"), self.directory.path().join("new.yaml"));
+        fs::write(&new, format!("{configuration}\nadmin: {{address: '{}'}}\n", self.admin)).expect("a configuration");
+        // Never half of it.
+        fs::rename(new, file).expect("in its place");
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the agent runs");
+    }
+
     /// Its pid.
     pub fn pid(&self) -> u32 {
         self.child.id()

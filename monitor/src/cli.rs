@@ -19,7 +19,7 @@ pub use self::{
     watch::{Watch, watch},
 };
 use crate::{
-    agent::Agent,
+    agent::{Agent, Reload},
     config::{self, Config, Problem, Surroundings},
     exit::Exit,
     privileges,
@@ -163,6 +163,12 @@ impl Run {
             config.set_output(output.into());
         }
         Ok(config)
+    }
+
+    /// How it is read again.
+    pub fn reload(&self) -> Reload {
+        let again = self.clone();
+        Reload { file: self.config.file(), load: Box::new(move || again.configuration()) }
     }
 }
 

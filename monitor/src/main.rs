@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode};
 
 use postern::{
-    agent::{Agent, Reload},
+    agent::Agent,
     cli::{self, Arguments, Command},
     exit::Exit,
     privileges, telemetry,
@@ -63,9 +63,7 @@ fn run(wanted: &cli::Run) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(Exit::Software, &error),
     };
-    let again = wanted.clone();
-    let reload = Reload { file: wanted.config.file(), load: Box::new(move || again.configuration()) };
-    let ended = runtime.block_on(agent.run(reload));
+    let ended = runtime.block_on(agent.run(wanted.reload()));
     // A pipe that nobody reads must not hold up the end.
     runtime.shutdown_background();
     match ended {

@@ -14,6 +14,12 @@ const ESCAPE: Technique =
 const DEPLOY: Technique = Technique { tactic_id: "TA0002", tactic: "Execution", id: "T1610", name: "Deploy Container" };
 const CONTAINER_COMMAND: Technique =
     Technique { tactic_id: "TA0002", tactic: "Execution", id: "T1609", name: "Container Administration Command" };
+const AUDIT: Technique = Technique {
+    tactic_id: "TA0005",
+    tactic: "Defense Evasion",
+    id: "T1562.012",
+    name: "Disable or Modify Linux Audit System",
+};
 const REFLECTIVE: Technique =
     Technique { tactic_id: "TA0005", tactic: "Defense Evasion", id: "T1620", name: "Reflective Code Loading" };
 
@@ -55,6 +61,14 @@ static ESCAPED: Rule = Rule {
     severity: Severity::High,
     techniques: &[ESCAPE],
 };
+static DISPUTED: Rule = Rule {
+    id: "postern-audit-session-changed",
+    name: "Audit session changed under an access session",
+    description: "A process of an access session is in another audit session than the program before it. The kernel gives that \
+                  number at a login; to change it later takes CAP_AUDIT_CONTROL, and breaks every trail that goes by it.",
+    severity: Severity::High,
+    techniques: &[AUDIT],
+};
 static MEMORY_EXEC: Rule = Rule {
     id: "postern-memory-exec",
     name: "Program executed from memory",
@@ -65,8 +79,16 @@ static MEMORY_EXEC: Rule = Rule {
 };
 
 /// All of them.
-pub fn rules() -> [&'static Rule; 6] {
-    [&ACCESS_NOT_ALLOWED, &EXEC_NOT_ALLOWED, &PRIVILEGED_STARTED, &PRIVILEGED_ENTERED, &ESCAPED, &MEMORY_EXEC]
+pub fn rules() -> [&'static Rule; 7] {
+    [
+        &ACCESS_NOT_ALLOWED,
+        &EXEC_NOT_ALLOWED,
+        &PRIVILEGED_STARTED,
+        &PRIVILEGED_ENTERED,
+        &ESCAPED,
+        &DISPUTED,
+        &MEMORY_EXEC,
+    ]
 }
 
 /// The alert that an event gives rise to.
@@ -91,6 +113,9 @@ pub fn alert(event: &Event) -> Option<Alert> {
             &PRIVILEGED_ENTERED,
             format!("{} was started in the privileged container {}", program(event), container_name(event)),
         ),
+        Body::SessionDisputed(_) => {
+            (&DISPUTED, format!("{} runs in another audit session than the program before it", program(event)))
+        }
         Body::Exec if is_from_memory(event) => (&MEMORY_EXEC, format!("{} was executed from memory", program(event))),
         _ => return None,
     };

@@ -67,6 +67,16 @@ pub struct UserChange {
     pub program: Arc<str>,
 }
 
+/// The two witnesses of who came in part: a process of a session is in another audit session than the program before it. The
+/// kernel gives that number at a login, once, and only who may control auditing can have another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditChange {
+    /// The audit session before.
+    pub from: u32,
+    /// The one from now on; none where it was taken away.
+    pub to: Option<u32>,
+}
+
 /// A process of a session that no rule allows was killed, as the configuration asks.
 #[derive(Clone, Debug)]
 pub struct Termination {

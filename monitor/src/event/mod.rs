@@ -17,7 +17,7 @@ pub use arguments::Arguments;
 pub use container::{Container, HostNamespace, Image, Owner, Pod, SeccompMode, SecurityContext};
 pub use entry::{Confidence, Door, Entry, EntryType, Session, Settled};
 pub use jiff::Timestamp;
-pub use login::{Login, LoginMethod, Source, Summary, Termination, UserChange};
+pub use login::{AuditChange, Login, LoginMethod, Source, Summary, Termination, UserChange};
 pub use node::Node;
 pub use process::{
     Capabilities, Credentials, EntityId, Executable, InMemory, Lineage, Process, ProcessKey, Terminal, User,
@@ -60,6 +60,8 @@ pub enum Body {
     LoginFailed(Arc<Login>),
     /// Somebody who came in goes on as another user.
     UserChanged(Arc<UserChange>),
+    /// The kernel's audit session says another login than this process's session.
+    SessionDisputed(AuditChange),
     /// A process of a session that no rule allows was killed.
     Terminated(Arc<Termination>),
     /// A container's first process executed.
@@ -170,6 +172,7 @@ impl Event {
             Body::SessionClosed(_) => of("session-closed", &["session"], &["end"], Some("success")),
             Body::LoginFailed(_) => of("login-failed", &["authentication"], &["start"], Some("failure")),
             Body::UserChanged(_) => of("user-changed", &["process", "session"], &["change"], None),
+            Body::SessionDisputed(_) => of("session-disputed", &["process", "session"], &["change"], None),
             Body::Terminated(termination) => {
                 let outcome = if termination.failure.is_none() { "success" } else { "failure" };
                 of("session-terminated", &["process", "session"], &["end"], Some(outcome))

@@ -6,6 +6,7 @@ mod clients;
 mod containers;
 mod entries;
 mod refusals;
+mod steps;
 mod summaries;
 
 use std::sync::Arc;
@@ -18,13 +19,14 @@ use self::{
     containers::Containers,
     entries::{Crossing, Entries},
     refusals::{Refusal, Refusals},
+    steps::{audit_change, crossing, security_context, user_change},
 };
 use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, alert},
     event::{
-        AgentEvent, Body, Capabilities, Container, Counters, Enrichment, Entry, EntryType, Event, HostNamespace,
-        Lineage, Process, SeccompMode, SecurityContext, Session, Termination, UserChange,
+        AgentEvent, AuditChange, Body, Capabilities, Container, Counters, Enrichment, Entry, EntryType, Event,
+        HostNamespace, Lineage, Process, SeccompMode, SecurityContext, Session, Termination, UserChange,
     },
     pod::PodUpdate,
     process::{
@@ -160,7 +162,7 @@ impl Pipeline {
             let parent = self.processes.by_pid(seed.parent).cloned();
             if let Some(container) = &container {
                 self.containers.enter(container, process.key, facts.inner_pid, now_ns);
-                self.containers.note_privileged(&container.id, self.security_context(&facts).privileged);
+                self.containers.note_privileged(&container.id, security_context(self.host, &facts).privileged);
             }
             let (placed, mark) =
                 self.entries.place_seed(&self.decoder, seed, &process, parent.as_ref(), container.as_ref());
@@ -332,6 +334,7 @@ impl Pipeline {
         let opened = placed.opened;
         self.clients.add(&process, parent.as_deref(), &placed.entry);
         let change = previous.and_then(|previous| user_change(previous, &process, &placed.entry));
+        let disputed = previous.and_then(|previous| audit_change(previous, &process, &placed.entry));
         self.terminate(placed.entry.session(), body.process);
         let lineage = Lineage {
             group_leader: self.leader(body.group_leader, &process),
@@ -347,13 +350,16 @@ impl Pipeline {
             entry_leader: Some(placed.leader),
             container: container.as_ref().map(|container| container.id.clone()),
         });
-        if crossing.is_none() && change.is_none() && opened.is_none() {
+        if crossing.is_none() && change.is_none() && opened.is_none() && disputed.is_none() {
             return self.tell(Body::Exec, Some(lineage), container.as_ref(), now_ns);
         }
         self.tell(Body::Exec, Some(lineage.clone()), container.as_ref(), now_ns);
         if let Some(login) = opened {
             // Nobody said from where, and how.
             self.session_event(Body::SessionOpened(login), body.process, Enrichment::Partial, now_ns);
+        }
+        if let Some(disputed) = disputed {
+            self.tell(Body::SessionDisputed(disputed), Some(lineage.clone()), container.as_ref(), now_ns);
         }
         if let Some(change) = change {
             self.tell(Body::UserChanged(Arc::new(change)), Some(lineage.clone()), container.as_ref(), now_ns);
@@ -362,7 +368,7 @@ impl Pipeline {
         if crossing == Crossing::Escaped {
             return self.tell(Body::ContainerEscaped, Some(lineage), escaped.as_ref(), now_ns);
         }
-        let mut context = self.security_context(&facts);
+        let mut context = security_context(self.host, &facts);
         if let Some(container) = &container {
             // Whoever enters a privileged container is in one, whatever he was left with.
             context.privileged = self.containers.note_privileged(&container.id, context.privileged);
@@ -559,70 +565,6 @@ impl Pipeline {
             self.out.push(alert);
         }
     }
-
-    fn security_context(&self, facts: &KernelFacts) -> SecurityContext {
-        let (own, host) = (facts.namespaces, self.host.namespaces);
-        let bounding = Capabilities(facts.bounding);
-        let seccomp = match facts.seccomp_mode {
-            0 => SeccompMode::Disabled,
-            1 => SeccompMode::Strict,
-            2 => SeccompMode::Filter,
-            _ => SeccompMode::Unknown,
-        };
-        let shared = [
-            (HostNamespace::Pid, own.pid, host.pid),
-            (HostNamespace::Network, own.net, host.net),
-            (HostNamespace::Ipc, own.ipc, host.ipc),
-            (HostNamespace::Uts, own.uts, host.uts),
-            (HostNamespace::Mount, own.mnt, host.mnt),
-            (HostNamespace::Cgroup, own.cgroup, host.cgroup),
-        ];
-        SecurityContext {
-            privileged: bounding.contains(self.host.capabilities) && seccomp == SeccompMode::Disabled,
-            effective: Capabilities(facts.effective),
-            bounding,
-            host_namespaces: shared
-                .into_iter()
-                .filter(|(_, own, host)| own == host && *own != 0)
-                .map(|it| it.0)
-                .collect(),
-            seccomp,
-            no_new_privileges: facts.no_new_privileges,
-            user_id: facts.user_id,
-        }
-    }
-}
-
-/// A process is in a container, and the program it ran before was not; or the other way about.
-fn crossing(
-    containers: &mut Containers,
-    container: Option<&Arc<CgroupContainer>>,
-    previous: Option<&Known>,
-    process: &Process,
-    facts: &KernelFacts,
-    now_ns: u64,
-) -> Option<Crossing> {
-    let Some(container) = container else {
-        let was_in_one = previous.is_some_and(|known| known.container.is_some());
-        return was_in_one.then_some(Crossing::Escaped);
-    };
-    if previous.and_then(|known| known.container.as_ref()) == Some(&container.id) {
-        return None;
-    }
-    let first = containers.enter(container, process.key, facts.inner_pid, now_ns);
-    Some(if first { Crossing::Started } else { Crossing::Entered })
-}
-
-/// Within a person's session a process acts in the name of another user than the program before it. What a setuid program
-/// does for its caller is no such change: the caller's own id stays.
-fn user_change(previous: &Known, process: &Process, entry: &Entry) -> Option<UserChange> {
-    let is_same_entry = previous.entry.as_ref().is_some_and(|before| before.leader == entry.leader);
-    let (from, to) = (&previous.process.credentials.real_user, &process.credentials.real_user);
-    if entry.session().is_none() || !is_same_entry || from.id == to.id {
-        return None;
-    }
-    let program = Arc::clone(&previous.process.executable.path);
-    Some(UserChange { from: from.clone(), to: to.clone(), program })
 }
 
 /// The class of a login mark.

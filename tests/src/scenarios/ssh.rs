@@ -189,6 +189,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         expected: Expected { chain: &["root"], ..BY_KEY },
     },
     Scenario {
+        name: "another audit session, by force",
+        act: |s, m| by_key(s, &format!("sudo -n /bin/sh -c 'echo 4242 > /proc/self/loginuid; /bin/echo {m}'")),
+        expected: Expected { chain: &["root"], alerts: &["postern-audit-session-changed"], ..BY_KEY },
+    },
+    Scenario {
         name: "a wrong password",
         act: |s, _| drop(s.sshd.with_wrong_password()),
         expected: Expected { refused: &["USER"], ..NOBODY },

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::event::{
-    AgentEvent, Alert, Body, Capabilities, Confidence, Container, Counters, Credentials, Door, Enrichment, EntityId,
-    Entry, EntryType, Event, Executable, HostNamespace, Image, InMemory, Lineage, Login, LoginMethod, Loss, LossCause,
-    Node, Owner, Pod, Process, ProcessKey, Rule, SeccompMode, SecurityContext, Session, Severity, Source, Summary,
-    Technique, Terminal, Termination, Timestamp, User, UserChange,
+    AgentEvent, Alert, AuditChange, Body, Capabilities, Confidence, Container, Counters, Credentials, Door, Enrichment,
+    EntityId, Entry, EntryType, Event, Executable, HostNamespace, Image, InMemory, Lineage, Login, LoginMethod, Loss,
+    LossCause, Node, Owner, Pod, Process, ProcessKey, Rule, SeccompMode, SecurityContext, Session, Severity, Source,
+    Summary, Technique, Terminal, Termination, Timestamp, User, UserChange,
 };
 
 const ALL_CAPABILITIES: Capabilities = Capabilities((1 << 41) - 1);
@@ -252,6 +252,8 @@ fn logins(from: u64) -> Vec<Event> {
         let termination = Termination { session: session(), failure };
         all.push(event(sequence, Body::Terminated(Arc::new(termination)), Some(ssh_lineage())));
     }
+    let change = AuditChange { from: 17, to: Some(18) };
+    all.push(event(from + 18, Body::SessionDisputed(change), Some(ssh_lineage())));
     let unknown = Session {
         id: "01JD0Z7000BBBBBBBBBBBBBBBB".into(),
         door: Door::KubectlExec,

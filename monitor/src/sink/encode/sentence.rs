@@ -7,8 +7,8 @@ use std::{
 
 use super::escape::Foreign;
 use crate::event::{
-    AgentEvent, Body, Container, Counters, Event, Login, Loss, LossCause, SecurityContext, Source, Termination, User,
-    UserChange,
+    AgentEvent, AuditChange, Body, Container, Counters, Event, Login, Loss, LossCause, SecurityContext, Source,
+    Termination, User, UserChange,
 };
 
 /// The sentence; `None` where the fields say it all (executions and ends).
@@ -34,6 +34,7 @@ impl Display for Sentence<'_> {
             Body::SessionClosed(login) => closed(login, self.0.container.as_deref(), f),
             Body::LoginFailed(login) => failed(login, f),
             Body::UserChanged(change) => changed(change, f),
+            Body::SessionDisputed(change) => disputed(*change, f),
             Body::Terminated(termination) => terminated(termination, f),
             Body::ContainerStarted(context) => container("started", self.0.container.as_deref(), context, f),
             Body::ContainerEntered(context) => {
@@ -114,6 +115,14 @@ fn failed(login: &Login, f: &mut Formatter<'_>) -> fmt::Result {
 
 fn changed(change: &UserChange, f: &mut Formatter<'_>) -> fmt::Result {
     write!(f, "{} went on as {} by {}", Named(&change.from), Named(&change.to), Foreign(&change.program))
+}
+
+fn disputed(change: AuditChange, f: &mut Formatter<'_>) -> fmt::Result {
+    write!(f, "A process left the kernel's audit session {}", change.from)?;
+    match change.to {
+        Some(to) => write!(f, " for {to}"),
+        None => f.write_str(" for none"),
+    }
 }
 
 fn terminated(termination: &Termination, f: &mut Formatter<'_>) -> fmt::Result {

@@ -160,6 +160,14 @@ impl Encoder {
             Body::UserChanged(change) => {
                 fields.object("user_change", |fields| fields.text("program", &change.program));
             }
+            Body::SessionDisputed(change) => {
+                fields.object("audit_change", |fields| {
+                    fields.number("from", u64::from(change.from));
+                    if let Some(to) = change.to {
+                        fields.number("to", u64::from(to));
+                    }
+                });
+            }
             Body::Agent(agent) => agent::own(agent, fields),
             Body::Exec | Body::End { .. } | Body::Terminated(_) | Body::ContainerEscaped => {}
         }
@@ -197,6 +205,7 @@ const fn dataset(body: &Body) -> &'static str {
         | Body::SessionClosed(_)
         | Body::LoginFailed(_)
         | Body::UserChanged(_)
+        | Body::SessionDisputed(_)
         | Body::Terminated(_) => "postern.login",
         Body::ContainerStarted(_) | Body::ContainerEntered(_) | Body::ContainerEscaped => "postern.container",
         Body::Agent(_) => "postern.agent",

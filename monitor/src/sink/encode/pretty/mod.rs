@@ -77,6 +77,7 @@ fn action(event: &Event) -> (Label, &'static str) {
         Body::SessionClosed(_) => ("logout", GREEN),
         Body::LoginFailed(_) => ("refused", YELLOW),
         Body::UserChanged(_) => ("user", YELLOW),
+        Body::SessionDisputed(_) => ("disputed", BOLD_RED),
         Body::Terminated(_) => ("killed", BOLD_RED),
         Body::ContainerStarted(_) => ("container", MAGENTA),
         Body::ContainerEntered(_) => ("entered", MAGENTA),

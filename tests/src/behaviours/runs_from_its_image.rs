@@ -77,11 +77,15 @@ fn options(container: &Value, pod: &Value, configuration: &Path) -> Vec<String> 
     }
     assert_eq!(pod["hostPID"], true);
     options.extend(["--with-ns".to_owned(), "pid:/proc/self/ns/pid".replace("self", &std::process::id().to_string())]);
-    let mounts = container["volumeMounts"].as_array().expect("mounts");
-    assert_eq!(mounts.len(), 1, "only the configuration is mounted");
-    let target = text(&mounts[0], "/mountPath");
-    options.push("--mount".to_owned());
-    options.push(format!("type=bind,src={},dst={target},options=rbind:ro", configuration.display()));
+    for mount in container["volumeMounts"].as_array().expect("mounts") {
+        let target = text(mount, "/mountPath");
+        options.push("--mount".to_owned());
+        options.push(match text(mount, "/name") {
+            "config" => format!("type=bind,src={},dst={target},options=rbind:ro", configuration.display()),
+            "run" => format!("type=tmpfs,src=tmpfs,dst={target},options=rw:nosuid:nodev"),
+            other => panic!("nobody knows what {other} is mounted for"),
+        });
+    }
     options
 }
 
@@ -123,5 +127,10 @@ fn image() {
     let event = agent
         .wait_for("a command by ssh", |event| is_exec_of(event, "by-ssh") && text(event, "/process/name") == "true");
     assert_eq!(text(&event, "/postern/session/user"), server.user().name);
+    let session = text(&event, "/postern/session/id");
+    let listed = containerd.exec("postern-agent", &["/postern", "sessions", "--user", &server.user().name]);
+    assert!(listed.succeeded().stdout.contains(session), "asked in the agent's own container");
+    let story = containerd.exec("postern-agent", &["/postern", "sessions", "show", session]).succeeded().stdout;
+    assert!(story.contains("by-ssh") && story.contains("127.0.0.1"), "{story}");
     agent.stop();
 }

@@ -156,9 +156,10 @@ impl Arguments {
 }
 
 impl Run {
-    /// The configuration that these arguments ask for.
+    /// The configuration that these arguments ask for. What is doubtful in it is logged.
     pub fn configuration(&self) -> Result<Config, Vec<Problem>> {
         let mut config = Config::load(self.config.path.as_deref(), &Surroundings::of_this_process())?;
+        config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         if let Some(output) = self.output {
             config.set_output(output.into());
         }

@@ -44,9 +44,6 @@ fn run(wanted: &cli::Run) -> Exit {
             return Exit::Usage;
         }
     };
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
     let terminates = config.access.terminates();
     if let Err(error) = privileges::check(terminates) {
         return fail(Exit::NoPermission, &error);

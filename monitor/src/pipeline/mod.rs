@@ -25,12 +25,12 @@ use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, alert},
     event::{
-        AgentEvent, AuditChange, Body, Capabilities, Container, Counters, Enrichment, Entry, EntryType, Event,
-        HostNamespace, Lineage, Process, SeccompMode, SecurityContext, Session, Termination, UserChange,
+        AgentEvent, Body, Capabilities, Container, Counters, Enrichment, EntryType, Event, Lineage, Process, Session,
+        Termination,
     },
     pod::PodUpdate,
     process::{
-        Decoder, KernelFacts, Known, ProcessTable,
+        Decoder, Known, ProcessTable,
         login::{LoginTracker, Outcome},
         seed::SeedProcess,
     },

@@ -14,7 +14,7 @@ use crate::{
         Body, Confidence, Container, Door, Entry, EntryType, Event, Lineage, Login, Process, Session, Settled, Source,
         Timestamp,
     },
-    process::{Decoder, Known, login::door, seed::SeedProcess, session_id, to_tick},
+    process::{Decoder, Known, login::door, seed::SeedProcess, to_tick},
 };
 
 /// Logins that are open at once; past that the one that was opened first loses its details.
@@ -204,7 +204,7 @@ impl Entries {
         confidence: Confidence,
     ) -> Arc<Session> {
         Arc::new(Session {
-            id: session_id(decoder.boot_id(), to_tick(process)),
+            id: decoder.session_id(process),
             door: applicant.login.door,
             user: Arc::clone(&applicant.login.user),
             allowed: self.policy.decide(applicant).is_some(),

@@ -8,7 +8,7 @@ use postern_ebpf::abi::{Credentials as RawCredentials, ExecFlags, FileIdentity, 
 
 use super::{
     intern::Texts,
-    key::{entity_id, to_tick},
+    key::{Identity, to_tick},
     redact::redact,
     seed::SeedProcess,
     text::printable,
@@ -40,8 +40,8 @@ pub struct KernelFacts {
 
 /// Knows what turns raw facts into public ones: which boot this is, when it began, and the node's users.
 pub struct Decoder {
-    boot_id: Arc<str>,
-    boot_time_ns: i128,
+    identity: Identity,
+    boot_time: Timestamp,
     users: Passwd,
     host_mnt: u32,
     texts: Texts,
@@ -52,12 +52,19 @@ impl Decoder {
     /// `boot_time_ns` is the node's clock at boot, in nanoseconds since 1970; `host_mnt` the inode number of the node's
     /// own mount namespace.
     pub fn new(boot_id: Arc<str>, boot_time_ns: i128, users: Passwd, host_mnt: u32) -> Self {
-        Self { boot_id, boot_time_ns, users, host_mnt, texts: Texts::default(), path: Vec::new() }
+        let boot_time = Timestamp::from_nanosecond(boot_time_ns).unwrap_or(Timestamp::UNIX_EPOCH);
+        let identity = Identity::of_boot(&boot_id);
+        Self { identity, boot_time, users, host_mnt, texts: Texts::default(), path: Vec::new() }
     }
 
     /// The node's clock at `since_boot_ns` nanoseconds after boot.
     pub fn time(&self, since_boot_ns: u64) -> Timestamp {
-        Timestamp::from_nanosecond(self.boot_time_ns + i128::from(since_boot_ns)).unwrap_or(Timestamp::MAX)
+        const SECOND: i64 = 1_000_000_000;
+        // Not by way of all nanoseconds since 1970, which take 128 bits to divide.
+        let since_boot_ns = i64::try_from(since_boot_ns).unwrap_or(i64::MAX);
+        let nanosecond = i64::from(self.boot_time.subsec_nanosecond()) + since_boot_ns % SECOND;
+        let second = self.boot_time.as_second() + since_boot_ns / SECOND + nanosecond / SECOND;
+        Timestamp::new(second, (nanosecond % SECOND) as i32).unwrap_or(Timestamp::MAX)
     }
 
     /// The groups of the node that a user is in.
@@ -65,9 +72,9 @@ impl Decoder {
         self.users.groups(user)
     }
 
-    /// The node's boot id.
-    pub fn boot_id(&self) -> &str {
-        &self.boot_id
+    /// The id of the session that this process opened.
+    pub fn session_id(&self, process: ProcessKey) -> Arc<str> {
+        self.identity.session(process)
     }
 
     /// A process after its exec.
@@ -128,7 +135,7 @@ impl Decoder {
         let key = to_tick(key);
         Process {
             key,
-            entity_id: entity_id(&self.boot_id, key),
+            entity_id: self.identity.process(key),
             start: self.time(key.start_ns),
             inner_pid: None,
             name: printable(crate::record::until_zero(comm)),
@@ -141,7 +148,7 @@ impl Decoder {
         let key = to_tick(key);
         Process {
             key,
-            entity_id: entity_id(&self.boot_id, key),
+            entity_id: self.identity.process(key),
             inner_pid: None,
             start: self.time(key.start_ns),
             executable: Executable::default(),
@@ -173,7 +180,7 @@ impl Decoder {
         let args = redacted.unwrap_or(args);
         Process {
             key,
-            entity_id: entity_id(&self.boot_id, key),
+            entity_id: self.identity.process(key),
             inner_pid: (facts.inner_pid != 0 && facts.inner_pid != key.tgid).then_some(facts.inner_pid),
             // To the nanosecond where the kernel said so; the key is brought down to the tick.
             start: self.time(raw.key.start_ns),

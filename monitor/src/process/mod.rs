@@ -14,5 +14,5 @@ pub mod text;
 pub mod users;
 
 pub use decode::{Decoder, KernelFacts};
-pub use key::{entity_id, session_id, to_tick};
+pub use key::to_tick;
 pub use table::{Known, ProcessTable};

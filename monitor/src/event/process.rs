@@ -1,6 +1,6 @@
 //! Processes, in the words of ECS.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 pub use postern_ebpf::abi::ProcessKey;
 
@@ -150,7 +150,7 @@ pub struct Lineage {
 impl Process {
     /// The file name of the executable.
     pub fn executable_name(&self) -> &str {
-        Path::new(&*self.executable.path).file_name().and_then(|name| name.to_str()).unwrap_or("")
+        self.executable.path.rsplit('/').next().unwrap_or("")
     }
 }
 

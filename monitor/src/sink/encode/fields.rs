@@ -115,7 +115,8 @@ pub fn page() -> String {
         "# Fields\n\n\
          <!-- Made from the table in monitor/src/sink/encode/fields.rs. \
          Made anew by `POSTERN_REGENERATE=1 cargo test -p postern --lib sink::encode::schema`. -->\n\n\
-         Each line of the stream is one JSON object. Fields without a value are left out. What the Elastic Common \
+         Each line of the stream is one JSON object. Fields without a value are left out. The end of a \
+         process says who it was and how it ended; all else stands in its `exec`, under the same `process.entity_id`. What the Elastic Common \
          Schema {ECS_VERSION} has a field for is in that field; the rest is under `postern.*`, and what is known of a \
          pod beyond `orchestrator.*` and `container.*` is under `kubernetes.*`. The JSON Schema is \
          `deploy/schema/postern-events.schema.json`.\n",
@@ -412,7 +413,12 @@ const TABLE: &[Row] = &[
         "Set on an execution outside containers with all capabilities that the node's init has, which then are not listed",
     ),
     one(ROOT, "postern.process.path_cut", Boolean, "Set where the program's path was cut off"),
-    one(ROOT, "postern.process.seeded", Boolean, "Set where the process is older than the agent, and known from /proc"),
+    one(
+        ROOT,
+        "postern.process.seeded",
+        Boolean,
+        "Set where the process is older than the agent, which was told of it at its start",
+    ),
     many(ROOT, "postern.container.capabilities.effective", Keyword, "Capabilities of the container's process"),
     many(ROOT, "postern.container.capabilities.bounding", Keyword, "Capabilities that it can ever have"),
     many(ROOT, "postern.container.host_namespaces", NAMESPACES, "Namespaces of the node that it shares"),

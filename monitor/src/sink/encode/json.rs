@@ -95,6 +95,17 @@ impl<'a> Object<'a> {
         self.out.push(b'"');
     }
 
+    /// Adds a text, a hyphen and a number.
+    #[inline(always)]
+    pub(super) fn numbered(&mut self, key: &'static str, text: &str, number: u64) {
+        self.key(key);
+        self.out.push(b'"');
+        escape_into(self.out, text);
+        self.out.push(b'-');
+        decimal(self.out, number);
+        self.out.push(b'"');
+    }
+
     /// Adds bytes as a text of hexadecimal digits.
     #[inline(always)]
     pub(super) fn hexadecimal(&mut self, key: &'static str, bytes: &[u8]) {

@@ -8,7 +8,7 @@ mod login;
 mod memo;
 mod process;
 
-use std::{fmt::Write, sync::Arc};
+use std::sync::Arc;
 
 use self::memo::Memo;
 use super::{fields::ECS_VERSION, json::Object, sentence};
@@ -85,7 +85,7 @@ impl Encoder {
         fields.text("module", "postern");
         fields.text("dataset", dataset(&event.body));
         fields.number("sequence", event.sequence);
-        fields.written("id", |out| self.event_id(event.sequence, out));
+        fields.numbered("id", &self.node.run_id, event.sequence);
         if let Some(alert) = &event.alert {
             fields.number("severity", u64::from(alert.rule.severity.as_number()));
         }
@@ -103,11 +103,6 @@ impl Encoder {
             _ => event.login().and_then(|login| login.reason.as_deref()),
         };
         fields.maybe_text("reason", reason.or_else(|| agent::reason(&event.body)));
-    }
-
-    fn event_id(&self, sequence: u64, out: &mut impl Write) {
-        // Writing to memory cannot fail.
-        let _ = write!(out, "{}-{sequence}", self.node.run_id);
     }
 
     /// `container`, `orchestrator` and `kubernetes`: the same on every event of a container, but for the one that starts it
@@ -172,7 +167,7 @@ impl Encoder {
             Body::Exec | Body::End { .. } | Body::Terminated(_) | Body::ContainerEscaped => {}
         }
         if let Some(alert) = &event.alert {
-            fields.object("alert", |fields| fields.written("trigger", |out| self.event_id(alert.trigger, out)));
+            fields.object("alert", |fields| fields.numbered("trigger", &self.node.run_id, alert.trigger));
         }
     }
 }

@@ -29,6 +29,7 @@ pub(super) struct Shared {
 /// A process as its children name it.
 #[derive(Clone, Debug)]
 struct Relative {
+    identity: Vec<u8>,
     fields: Vec<u8>,
     command_line: Vec<u8>,
     args_cut: bool,
@@ -43,21 +44,53 @@ impl Shared {
 impl Relative {
     fn new(process: &Process) -> Self {
         let (most, args_cut) = within_limit(process);
-        let (mut fields, mut line) = (Vec::new(), Vec::new());
+        let [mut identity, mut fields, mut line] = [const { Vec::new() }; 3];
+        self::identity(process, &mut Object::new(&mut identity));
         common(process, most, &mut Object::new(&mut fields));
         command_line(process, most, &mut Object::new(&mut line));
-        Self { fields, command_line: line, args_cut }
+        Self { identity, fields, command_line: line, args_cut }
     }
 }
 
-/// `process`, whole. Returns whether arguments of a parent or leader were left out.
+/// `process`. Returns whether arguments of a parent or leader were left out.
 pub(super) fn lineage(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) -> bool {
+    match event.body {
+        Body::End { exit_code } => {
+            end(event, lineage, exit_code, shared, fields);
+            false
+        }
+        _ => whole(event, lineage, shared, fields),
+    }
+}
+
+/// A process that has ended: who it was, and how it ended. All else was said at its execution, and half of all lines are of
+/// this kind.
+fn end(event: &Event, lineage: &Lineage, exit_code: i32, shared: &mut Shared, fields: &mut Object<'_>) {
+    let process = &*lineage.process;
+    identity(process, fields);
+    command_line(process, usize::MAX, fields);
+    fields.object("user", |fields| user(&process.credentials.user, fields));
+    fields.signed("exit_code", i64::from(exit_code));
+    fields.time("end", event.time);
+    fields.object("entry_leader", |fields| {
+        match (&lineage.entry_leader, &lineage.entry) {
+            (Some(leader), _) => fields.splice(&shared.relatives.get(leader, Relative::new).identity),
+            (None, Some(entry)) => fields.number("pid", u64::from(entry.leader.tgid)),
+            (None, None) => {}
+        }
+        if let Some(entry) = &lineage.entry {
+            fields.object("entry_meta", |fields| meta(entry, fields));
+        }
+    });
+}
+
+fn whole(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) -> bool {
     let process = &*lineage.process;
     common(process, usize::MAX, fields);
     command_line(process, usize::MAX, fields);
     fields.object("thread", |thread| {
         thread.text("name", &process.name);
-        if matches!(event.body, Body::End { .. }) || has_all_capabilities(event, process, shared.all_capabilities) {
+        if has_all_capabilities(event, process, shared.all_capabilities) {
             return;
         }
         thread.object("capabilities", |capabilities| {
@@ -65,10 +98,6 @@ pub(super) fn lineage(event: &Event, lineage: &Lineage, shared: &mut Shared, fie
             shared.sets.write("permitted", process.credentials.permitted, capabilities);
         });
     });
-    if let Body::End { exit_code } = event.body {
-        fields.signed("exit_code", i64::from(exit_code));
-        fields.time("end", event.time);
-    }
     let relatives = &mut shared.relatives;
     let mut cut = false;
     if let Some(parent) = &lineage.parent {
@@ -111,17 +140,18 @@ pub(super) fn own(event: &Event, lineage: &Lineage, cut: bool, shared: &Shared, 
     fields.flag("args_cut", process.args_cut);
     fields.flag("args_unreadable", process.args_unreadable);
     fields.flag("args_redacted", process.args_redacted);
-    fields.flag("relative_args_cut", cut);
-    let is_exec = !matches!(event.body, Body::End { .. });
-    fields.flag("all_capabilities", is_exec && has_all_capabilities(event, process, shared.all_capabilities));
     fields.flag("path_cut", *path_cut);
-    fields.flag("deleted", *deleted);
     fields.flag("seeded", process.seeded);
-    fields.maybe_text("in_memory", in_memory.map(InMemory::as_str));
-    fields.maybe_text("script", script.as_deref());
-    if *inode != 0 {
-        fields.identifier("inode", *inode);
-        fields.display("device", format_args!("{major}:{minor}"));
+    if !matches!(event.body, Body::End { .. }) {
+        fields.flag("relative_args_cut", cut);
+        fields.flag("all_capabilities", has_all_capabilities(event, process, shared.all_capabilities));
+        fields.flag("deleted", *deleted);
+        fields.maybe_text("in_memory", in_memory.map(InMemory::as_str));
+        fields.maybe_text("script", script.as_deref());
+        if *inode != 0 {
+            fields.identifier("inode", *inode);
+            fields.display("device", format_args!("{major}:{minor}"));
+        }
     }
     if let Some(user) = &process.credentials.login_user {
         fields.object("login_user", |fields| self::user(user, fields));
@@ -171,15 +201,7 @@ fn leader(
 /// What ECS has for a process, a parent and every leader alike. Real and saved ids are named where they differ from the
 /// effective ones, as they do under setuid. `most` is how many arguments are named.
 fn common(process: &Process, most: usize, fields: &mut Object<'_>) {
-    fields.number("pid", u64::from(process.key.tgid));
-    if let Some(inner) = process.inner_pid {
-        fields.number("vpid", u64::from(inner));
-    }
-    fields.hexadecimal("entity_id", &process.entity_id.0);
-    fields.time("start", process.start);
-    fields.text("executable", &process.executable.path);
-    let name = process.executable_name();
-    fields.text("name", if name.is_empty() { &process.name } else { name });
+    identity(process, fields);
     fields.texts("args", process.args.iter().take(most));
     if let Some(count) = process.args_count {
         fields.number("args_count", count);
@@ -207,6 +229,19 @@ fn common(process: &Process, most: usize, fields: &mut Object<'_>) {
             fields.object(key, |fields| user(one, fields));
         }
     }
+}
+
+/// Which process it is.
+fn identity(process: &Process, fields: &mut Object<'_>) {
+    fields.number("pid", u64::from(process.key.tgid));
+    if let Some(inner) = process.inner_pid {
+        fields.number("vpid", u64::from(inner));
+    }
+    fields.hexadecimal("entity_id", &process.entity_id.0);
+    fields.time("start", process.start);
+    fields.text("executable", &process.executable.path);
+    let name = process.executable_name();
+    fields.text("name", if name.is_empty() { &process.name } else { name });
 }
 
 fn command_line(process: &Process, most: usize, fields: &mut Object<'_>) {

@@ -15,7 +15,7 @@ use crate::event::{Entry, Process};
 /// How long an ended process is remembered, in nanoseconds.
 const RETENTION_NS: u64 = 30_000_000_000;
 /// How many ended processes are remembered.
-const DEAD_MAX: usize = 8_192;
+const DEAD_MAX: usize = 4_096;
 /// How many live processes are remembered: twice what the kernel side tracks.
 const LIVE_MAX: usize = 131_072;
 /// How many processes that never executed are remembered, and then none for a moment.

@@ -43,7 +43,7 @@ pub static NEXT_SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0)
 #[map]
 pub static LAST_WAKE: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Where an exec record is put together: one slot a CPU, resized at load to the number of CPUs. Not a per-CPU map,
-/// whose values may not exceed 32 KiB.
+/// Where an exec record is put together: one slot for what runs already, and one a CPU, resized at load to their number. Not
+/// a per-CPU map, whose values may not exceed 32 KiB.
 #[map]
-pub static EXEC_SCRATCH: Array<ExecRecord> = Array::with_max_entries(1, 0);
+pub static EXEC_SCRATCH: Array<ExecRecord> = Array::with_max_entries(2, 0);

@@ -52,6 +52,7 @@ kernel_fields! {
     task_tgid = "task_struct.tgid";
     task_pid = "task_struct.pid";
     task_start = "task_struct.start_boottime" | "task_struct.real_start_time";
+    task_flags = "task_struct.flags";
     task_parent = "task_struct.real_parent";
     task_group_leader = "task_struct.group_leader";
     task_comm = "task_struct.comm";

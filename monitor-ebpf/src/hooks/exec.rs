@@ -21,9 +21,17 @@ use crate::{
 
 #[repr(C)]
 pub struct ExecRecord {
-    header: Header,
-    body: ExecBody,
-    tail: Tail,
+    pub header: Header,
+    pub body: ExecBody,
+    pub tail: Tail,
+}
+
+impl ExecRecord {
+    /// How long it is as far as it is filled.
+    #[inline(always)]
+    pub fn length(&self) -> usize {
+        size_of::<Header>() + size_of::<ExecBody>() + self.tail.used()
+    }
 }
 
 const PIDTYPE_PGID: u32 = 2;
@@ -43,7 +51,7 @@ pub fn process_exec_untyped(ctx: RawTracePointContext) -> i32 {
 fn exec<P: Pointer>(task: Task<P>, old_tid: u32, bprm: P) -> i32 {
     let Some(account) = Account::seen(HookId::Exec) else { return 0 };
     // SAFETY: a helper without arguments.
-    let Some(record) = EXEC_SCRATCH.get_ptr_mut(unsafe { bpf_get_smp_processor_id() }) else {
+    let Some(record) = EXEC_SCRATCH.get_ptr_mut(1 + unsafe { bpf_get_smp_processor_id() }) else {
         account.lost();
         return 0;
     };
@@ -55,7 +63,7 @@ fn exec<P: Pointer>(task: Task<P>, old_tid: u32, bprm: P) -> i32 {
     // Both may be alerts: a program from memory, and a step into a container or out of one.
     let urgent = record.body.flags & (ExecFlags::MEMFD | ExecFlags::SCRIPT_MEMFD) != 0
         || record.body.namespaces.mnt != task.parent().mount_namespace();
-    let length = size_of::<Header>() + size_of::<ExecBody>() + record.tail.used();
+    let length = record.length();
     record.header = header(RecordKind::Exec, length);
     if length <= size_of::<ExecRecord>() {
         account.submit((&raw const *record).cast(), length, record.header.time_ns, urgent);
@@ -65,13 +73,13 @@ fn exec<P: Pointer>(task: Task<P>, old_tid: u32, bprm: P) -> i32 {
     0
 }
 
-struct Lineage {
-    process: ProcessKey,
-    previous: ProcessKey,
-    parent: ProcessKey,
-    parent_image: ProcessKey,
-    entry: EntryMark,
-    orphan: bool,
+pub struct Lineage {
+    pub process: ProcessKey,
+    pub previous: ProcessKey,
+    pub parent: ProcessKey,
+    pub parent_image: ProcessKey,
+    pub entry: EntryMark,
+    pub orphan: bool,
 }
 
 /// Brings the process's state up to date: from here on its own exec is what its children inherit, and if it is the
@@ -103,7 +111,7 @@ fn follow_lineage(task: Task<impl Pointer>) -> Lineage {
 }
 
 #[inline(always)]
-fn fill_body(body: &mut ExecBody, task: Task<impl Pointer>, old_tid: u32, lineage: &Lineage) {
+pub fn fill_body(body: &mut ExecBody, task: Task<impl Pointer>, old_tid: u32, lineage: &Lineage) {
     body.process = lineage.process;
     body.previous = lineage.previous;
     body.parent = lineage.parent;
@@ -152,6 +160,13 @@ fn fill_tail<P: Pointer>(record: &mut ExecRecord, task: Task<P>, bprm: P) {
             body.flags |= ExecFlags::SCRIPT_MEMFD;
         }
     }
+    fill_paths(body, tail, task);
+}
+
+/// The last parts of the tail: the running file, the working directory, the cgroup.
+#[inline(always)]
+pub fn fill_paths(body: &mut ExecBody, tail: &mut Tail, task: Task<impl Pointer>) {
+    let mm = task.mm();
     if tail.path(mm.at(offset!(mm_exe_file)).follow().at(offset!(file_path))) == Part::Cut {
         body.flags |= ExecFlags::PATH_CUT;
     }

@@ -1,9 +1,10 @@
-//! One file for each attach point.
+//! One file for each attach point, and one for what runs already.
 
 mod exec;
 mod exit;
 mod fork;
 mod pam;
+mod seed;
 mod syslog;
 mod tail;
 

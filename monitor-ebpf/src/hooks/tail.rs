@@ -52,10 +52,16 @@ impl Tail {
         load(&self.used)
     }
 
+    /// Starts with nothing.
+    #[inline(always)]
+    pub fn start(&mut self) {
+        store(&mut self.used, 0);
+    }
+
     /// Starts with user memory; returns how many bytes were read, or `None` if it cannot be read.
     #[inline(always)]
     pub fn start_with_user(&mut self, from: u64, length: u64) -> Option<u32> {
-        store(&mut self.used, 0);
+        self.start();
         let length = if length > ExecBody::ARGV_MAX as u64 { ExecBody::ARGV_MAX as u64 } else { length };
         // SAFETY: first in the tail, which has room for the longest.
         let result =

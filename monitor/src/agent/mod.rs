@@ -104,6 +104,29 @@ impl Failure {
     }
 }
 
+/// The ladder: the kernel side tells what runs, or it is read from /proc, which takes ten times as long.
+fn running(probe: &mut Probe) -> std::io::Result<seed::Seed> {
+    let proc_root = "/proc".as_ref();
+    match probe.running() {
+        Ok(records) => seed::told(&records, proc_root),
+        Err(refusal) => {
+            tracing::info!(refusal, "this kernel does not tell what runs already; it is read from /proc");
+            seed::scan(proc_root)
+        }
+    }
+}
+
+/// What is not certain of what ran before.
+fn doubts(failures: &seed::SeedFailures) -> Option<String> {
+    let seed::SeedFailures { malformed, unreadable, argv_cut, path_cut, .. } = failures;
+    (malformed + unreadable + argv_cut + path_cut > 0).then(|| {
+        format!(
+            "of what ran before, {malformed} files or records made no sense, {unreadable} files could not be read, {argv_cut} \
+             argument lists and {path_cut} paths were cut"
+        )
+    })
+}
+
 /// An agent whose sensors are armed: from here on the kernel side fills the ring.
 pub struct Agent {
     config: Config,
@@ -144,14 +167,8 @@ impl Agent {
         let decoder = Decoder::new(Arc::clone(&node.boot_id), boot_time_ns(), users, host.namespaces.mnt);
         let mut pipeline = Pipeline::new(host, decoder, config.access.clone());
         // Attached first, so that no process is missed between the two; what both see is the same process.
-        let seen = seed::scan("/proc".as_ref()).map_err(Failure::Proc)?;
-        let seed::SeedFailures { malformed, unreadable, argv_cut, .. } = seen.failures;
-        if malformed + unreadable + argv_cut > 0 {
-            notices.push(format!(
-                "of what ran before, {malformed} files made no sense, {unreadable} could not be read, and {argv_cut} argument \
-                 lists were cut"
-            ));
-        }
+        let seen = running(&mut probe).map_err(Failure::Proc)?;
+        notices.extend(doubts(&seen.failures));
         // A login program inside a container is not one onto the node.
         let running = seen.processes.iter().filter(|it| it.namespaces.mnt == host.namespaces.mnt);
         let sshd: BTreeSet<PathBuf> = running.filter_map(|process| sshd_path(process, &host_root)).collect();

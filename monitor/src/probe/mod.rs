@@ -6,6 +6,7 @@ mod counters;
 mod library;
 pub mod offsets;
 mod ring;
+mod running;
 mod sensor;
 mod stub;
 
@@ -89,6 +90,8 @@ pub enum ProbeError {
 /// The loaded kernel side. Dropping it detaches everything.
 pub struct Probe {
     ebpf: Ebpf,
+    /// The kernel's types, as programs that attach by them are loaded with.
+    types: aya::Btf,
     missing: Vec<Missing>,
 }
 
@@ -104,13 +107,15 @@ impl Probe {
             cgroup_hierarchy: cgroup_hierarchy() as u32,
             reserved: 0,
         };
+        let types = aya::Btf::from_sys_fs().map_err(|error| ProbeError::Load(error.into()))?;
         let ebpf = EbpfLoader::new()
+            .btf(Some(&types))
             .override_global("FIELDS", resolved.fields.as_bytes(), true)
             .override_global("SETTINGS", told.as_bytes(), true)
             .map_max_entries("RING", settings.ring_bytes)
-            .map_max_entries("EXEC_SCRATCH", possible_cpus())
+            .map_max_entries("EXEC_SCRATCH", 1 + possible_cpus())
             .load(OBJECT)?;
-        Ok(Self { ebpf, missing: resolved.missing })
+        Ok(Self { ebpf, types, missing: resolved.missing })
     }
 
     /// What this kernel does not tell.
@@ -120,7 +125,13 @@ impl Probe {
 
     /// Attaches every sensor; one that is not needed and cannot be attached says so in its place.
     pub fn arm(&mut self, settings: &ProbeSettings) -> Result<Vec<Armed>, ProbeError> {
-        Sensor::ALL.iter().map(|sensor| sensor.arm(&mut self.ebpf, settings)).collect()
+        Sensor::ALL.iter().map(|sensor| sensor.arm(&mut self.ebpf, &self.types, settings)).collect()
+    }
+
+    /// Every process that runs, one exec record behind the other, each at a multiple of eight bytes, without arguments. The
+    /// error says why this kernel does not tell.
+    pub fn running(&mut self) -> Result<Vec<u8>, String> {
+        running::read(&mut self.ebpf, &self.types).map_err(|error| sensor::chain(&error))
     }
 
     /// Login programs that run already and are not where login programs usually are. Says which cannot be watched, and why.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use aya::{
-    Ebpf,
+    Btf, Ebpf,
     programs::{
         BtfTracePoint, Program, ProgramError, RawTracePoint, UProbe,
         uprobe::{UProbeAttachLocation, UProbeScope},
@@ -54,10 +54,10 @@ impl Sensor {
         }
     }
 
-    pub(super) fn arm(self, ebpf: &mut Ebpf, settings: &ProbeSettings) -> Result<Armed, ProbeError> {
+    pub(super) fn arm(self, ebpf: &mut Ebpf, types: &Btf, settings: &ProbeSettings) -> Result<Armed, ProbeError> {
         let host_root = &settings.host_root;
         let rung = match self {
-            Self::Processes => Ok(arm_processes(ebpf, settings.typed_tracepoints)?),
+            Self::Processes => Ok(arm_processes(ebpf, types, settings.typed_tracepoints)?),
             Self::Logins => attach_library(ebpf, host_root, &["libpam.so.0"], &PAM),
             Self::LoginDetails => arm_login_details(ebpf, host_root),
         };
@@ -101,8 +101,8 @@ const SYSLOG: [(&str, &str); 2] = [("syslog_fortified", "__syslog_chk"), ("syslo
 
 /// The ladder: typed tracepoints, whose programs read the kernel with plain loads, then raw ones, whose programs call for
 /// each read.
-fn arm_processes(ebpf: &mut Ebpf, typed: bool) -> Result<&'static str, ProbeError> {
-    let loaded = typed.then(|| load_typed(ebpf));
+fn arm_processes(ebpf: &mut Ebpf, types: &Btf, typed: bool) -> Result<&'static str, ProbeError> {
+    let loaded = typed.then(|| load_typed(ebpf, types));
     if let Some(Ok(())) = loaded {
         for (name, _, _) in TRACEPOINTS {
             let failed = |source| ProbeError::Attach { program: name, source };
@@ -122,11 +122,10 @@ fn arm_processes(ebpf: &mut Ebpf, typed: bool) -> Result<&'static str, ProbeErro
     Ok("raw tracepoints")
 }
 
-fn load_typed(ebpf: &mut Ebpf) -> Result<(), ProbeError> {
-    let types = aya::Btf::from_sys_fs().map_err(|error| ProbeError::Load(error.into()))?;
+fn load_typed(ebpf: &mut Ebpf, types: &Btf) -> Result<(), ProbeError> {
     for (name, _, tracepoint) in TRACEPOINTS {
         let failed = |source| ProbeError::Attach { program: name, source };
-        program::<BtfTracePoint>(ebpf, name)?.load(tracepoint, &types).map_err(failed)?;
+        program::<BtfTracePoint>(ebpf, name)?.load(tracepoint, types).map_err(failed)?;
     }
     Ok(())
 }
@@ -176,7 +175,7 @@ fn attach_stubs(ebpf: &mut Ebpf, path: &Path) -> Result<(), String> {
     if any { Ok(()) } else { Err(format!("{} has no stub for syslog", path.display())) }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let errors = std::iter::successors(Some(error), |error| error.source());
     errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

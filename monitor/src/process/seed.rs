@@ -1,12 +1,14 @@
-//! What was running before the agent: read once from /proc, so that no event has an unknown parent and a login that is
+//! What was running before the agent: told once by the kernel side ([`told`]) or read from /proc ([`scan`]), so that no event has an unknown parent and a login that is
 //! open already keeps its entry.
 //!
-//! The programs are attached before this scan, so each process is seen by at least one of the two. Start times in /proc
+//! The programs are attached before, so each process is seen by at least one of the two. Start times in /proc
 //! are whole ticks (10 ms): [`SeedProcess::key`] equals the kernel's key rounded down, and a match is by pid and tick.
 //! A process may vanish between two reads, or execute another program: the first is counted and left out, the second
 //! is corrected by the record of that exec.
 //!
-//! This is the only file under `process` that touches the file system.
+//! This file and those below it are the only ones under `process` that touch the file system.
+
+mod told;
 
 use std::{
     fs::File,
@@ -22,6 +24,7 @@ use rustix::{
     io::{Errno, read},
 };
 
+pub use self::told::told;
 use super::{
     proc_text::{self, SshConnection},
     users::Passwd,
@@ -57,10 +60,12 @@ pub struct SeedFailures {
     pub unreadable: u64,
     /// Argument lists that were longer than [`ExecBody::ARGV_MAX`].
     pub argv_cut: u64,
+    /// Processes of which a path was longer than the kernel side tells.
+    pub path_cut: u64,
 }
 
 /// A process as /proc shows it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeedProcess {
     /// Its pid, and when it started, rounded down to a whole tick.
     pub key: ProcessKey,
@@ -109,20 +114,26 @@ pub fn scan(proc_root: &Path) -> io::Result<Seed> {
     for entry in std::fs::read_dir(proc_root)? {
         pids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
     }
+    let mut whole = shared_out(&mut pids, |scan, pids| scan.processes(root.as_fd(), pids));
+    whole.add_connections(root.as_fd());
+    Ok(whole.seed)
+}
+
+/// Scans that share the work out among threads, and what all of them found.
+fn shared_out<T: Send>(work: &mut [T], scan: impl Fn(&mut Scan, &mut [T]) + Sync) -> Scan {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-    let share = pids.len().div_ceil(threads).max(SHARE_MIN);
-    let mut parts: Vec<_> = pids.chunks(share).map(|pids| (pids, Scan::new())).collect();
+    let share = work.len().div_ceil(threads).max(SHARE_MIN);
+    let mut parts: Vec<_> = work.chunks_mut(share).map(|work| (work, Scan::new())).collect();
     std::thread::scope(|scope| {
-        for (pids, scan) in &mut parts {
-            scope.spawn(|| scan.processes(root.as_fd(), pids));
+        for (work, part) in &mut parts {
+            scope.spawn(|| scan(part, work));
         }
     });
     let mut whole = Scan::new();
     for (_, part) in parts {
         whole.absorb(part);
     }
-    whole.add_connections(root.as_fd());
-    Ok(whole.seed)
+    whole
 }
 
 /// Reads `/etc/passwd` under the host's root, and `/etc/group` where there is one. Links in the path are followed inside that
@@ -173,6 +184,7 @@ impl Scan {
         sum.malformed += more.malformed;
         sum.unreadable += more.unreadable;
         sum.argv_cut += more.argv_cut;
+        sum.path_cut += more.path_cut;
     }
 
     fn processes(&mut self, root: BorrowedFd<'_>, pids: &[u32]) {
@@ -307,7 +319,11 @@ impl Scan {
         }
         process.executable = if process.deleted { path.to_vec() } else { link };
         process.cwd = self.link(dir, "cwd")?;
-        process.argv = match self.file(dir, "cmdline") {
+        self.arguments(dir, "cmdline", process)
+    }
+
+    fn arguments(&mut self, dir: BorrowedFd<'_>, name: &str, process: &mut SeedProcess) -> Result<(), Errno> {
+        process.argv = match self.file(dir, name) {
             Ok(text) => text.to_vec(),
             Err(error) => self.allow(error).map(|()| Vec::new())?,
         };

@@ -3,6 +3,7 @@
 mod accounts_for_every_record;
 mod delivers_to_sinks;
 mod follows_people;
+mod knows_what_runs_already;
 mod runs_from_its_image;
 mod says_what_is_wrong_and_ends;
 mod sees_every_exec;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Behaviour> {
         sees_every_exec::BEHAVIOURS,
         sees_ssh_logins::BEHAVIOURS,
         follows_people::BEHAVIOURS,
+        knows_what_runs_already::BEHAVIOURS,
         watches_containers::BEHAVIOURS,
         delivers_to_sinks::BEHAVIOURS,
         runs_from_its_image::BEHAVIOURS,

@@ -1,0 +1,63 @@
+//! Seed: what runs before the agent does, one record for each process, in the form of an exec's. No hook: it runs once for
+//! every task when the agent reads it. The arguments are in another process's memory, and left to user space.
+//!
+//! `int bpf_iter_task(struct bpf_iter_meta *meta, struct task_struct *task)` (kernel/bpf/task_iter.c)
+
+use core::ffi::c_void;
+
+use aya_ebpf::{bindings::seq_file, helpers::generated::bpf_seq_write};
+use postern_ebpf::abi::{EntryMark, Header, ProcessKey, RecordKind, TailLengths};
+
+use super::exec::{ExecRecord, Lineage, fill_body, fill_paths};
+use crate::{
+    kernel::{Pointer, Task, Typed, offset},
+    maps::{EXEC_SCRATCH, FIELDS},
+};
+
+/// `PF_KTHREAD` (include/linux/sched.h).
+const KERNEL_THREAD: u32 = 0x0020_0000;
+/// `kthreadd`, the parent of what the kernel itself starts.
+const KTHREADD: u32 = 2;
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub extern "C" fn running_process(context: *const [u64; 2]) -> i32 {
+    // SAFETY: `struct bpf_iter__task` is two pointers, whose types the verifier knows.
+    let [meta, task] = unsafe { [(*context)[0], (*context)[1]] };
+    // Behind the last task the program is called once more without one.
+    if task != 0 {
+        let task = Task(Typed(task));
+        let tgid = task.tgid();
+        let is_of_interest = tgid == KTHREADD || task.0.at(offset!(task_flags)).read::<u32>() & KERNEL_THREAD == 0;
+        // A thread stands for nothing of its own; where no thread lives the process only waits for its parent.
+        if task.pid() == tgid && is_of_interest && task.live_threads() != 0 {
+            tell(Typed(meta).follow(), task, tgid);
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn tell(sequence: Typed, task: Task<Typed>, tgid: u32) {
+    // Nothing else writes the first slot.
+    let Some(record) = EXEC_SCRATCH.get_ptr_mut(0) else { return };
+    // SAFETY: the map's value lives until the program returns, and only one reader runs this program.
+    let record = unsafe { &mut *record };
+    let (none, process, parent) = (ProcessKey::NONE, task.key(), task.parent().key());
+    let entry = EntryMark::default();
+    let lineage = Lineage { process, previous: none, parent, parent_image: none, entry, orphan: false };
+    fill_body(&mut record.body, task, tgid, &lineage);
+    record.tail.start();
+    record.body.tail = TailLengths::default();
+    record.body.argv_total = 0;
+    fill_paths(&mut record.body, &mut record.tail, task);
+    let length = record.length();
+    record.header =
+        Header { time_ns: process.start_ns, sequence: 0, length: length as u32, cpu: 0, kind: RecordKind::Exec as u16 };
+    // The next one begins at a multiple of eight bytes, too.
+    let length = (length + 7) & !7;
+    if length <= size_of::<ExecRecord>() {
+        // SAFETY: the verifier checks both pointers and the length. Where the reader's buffer is full the kernel asks again.
+        unsafe { bpf_seq_write(sequence.0 as *mut seq_file, (&raw const *record).cast::<c_void>(), length as u32) };
+    }
+}

@@ -25,7 +25,7 @@ pub const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
 pub fn pipeline(policy: AccessPolicy) -> Pipeline {
     let namespaces = Namespaces { mnt: HOST_MNT, ..Namespaces::default() };
     let host = Host { namespaces, capabilities: Capabilities(ALL_CAPABILITIES) };
-    Pipeline::new(host, Decoder::new("boot".into(), 0, Passwd::default(), HOST_MNT), policy)
+    Pipeline::new(host, Decoder::new("boot", 0, Passwd::default(), HOST_MNT), policy)
 }
 
 /// The process with this pid, which started so many seconds after boot.

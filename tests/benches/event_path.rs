@@ -64,7 +64,7 @@ fn decode_process(bencher: Bencher) {
     let written = exec(0, 11);
     let record = record::decode(written.bytes()).expect("a good record");
     let record::Body::Exec(exec) = record.body else { unreachable!("it is an exec") };
-    let mut decoder = Decoder::new("boot".into(), 0, Passwd::default(), replay::HOST_MNT);
+    let mut decoder = Decoder::new("boot", 0, Passwd::default(), replay::HOST_MNT);
     bencher.bench_local(|| decoder.exec(black_box(&exec)));
 }
 

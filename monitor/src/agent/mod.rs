@@ -164,7 +164,7 @@ impl Agent {
             notices.push(format!("users have no names: cannot read {}/etc/passwd: {error}", host_root.display()));
             Passwd::default()
         });
-        let decoder = Decoder::new(Arc::clone(&node.boot_id), boot_time_ns(), users, host.namespaces.mnt);
+        let decoder = Decoder::new(&node.boot_id, boot_time_ns(), users, host.namespaces.mnt);
         let mut pipeline = Pipeline::new(host, decoder, config.access.clone());
         // Attached first, so that no process is missed between the two; what both see is the same process.
         let seen = running(&mut probe).map_err(Failure::Proc)?;

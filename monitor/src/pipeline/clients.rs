@@ -174,7 +174,7 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     fn process(pid: u32, args: &[&str]) -> Process {
-        let decoder = Decoder::new("boot".into(), 0, Passwd::default(), 1);
+        let decoder = Decoder::new("boot", 0, Passwd::default(), 1);
         let mut process = decoder.unknown(key(pid), b"");
         process.executable.path = format!("/usr/bin/{}", args[0]).into();
         process.args = args.iter().collect();

@@ -51,9 +51,9 @@ pub struct Decoder {
 impl Decoder {
     /// `boot_time_ns` is the node's clock at boot, in nanoseconds since 1970; `host_mnt` the inode number of the node's
     /// own mount namespace.
-    pub fn new(boot_id: Arc<str>, boot_time_ns: i128, users: Passwd, host_mnt: u32) -> Self {
+    pub fn new(boot_id: &str, boot_time_ns: i128, users: Passwd, host_mnt: u32) -> Self {
         let boot_time = Timestamp::from_nanosecond(boot_time_ns).unwrap_or(Timestamp::UNIX_EPOCH);
-        let identity = Identity::of_boot(&boot_id);
+        let identity = Identity::of_boot(boot_id);
         Self { identity, boot_time, users, host_mnt, texts: Texts::default(), path: Vec::new() }
     }
 

@@ -26,7 +26,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// `boot_id` is the kernel's, as /proc/sys/kernel/random/boot_id spells it.
+    /// `boot_id` is the kernel's, as `/proc/sys/kernel/random/boot_id` spells it.
     pub(super) fn of_boot(boot_id: &str) -> Self {
         Self { process: begun(b"process", boot_id), session: begun(b"session", boot_id) }
     }

@@ -151,7 +151,7 @@ mod tests {
     use crate::process::{Decoder, users::Passwd};
 
     fn known(tgid: u32, start_ns: u64, args: &[&str]) -> Known {
-        let decoder = Decoder::new("boot".into(), 0, Passwd::default(), 1);
+        let decoder = Decoder::new("boot", 0, Passwd::default(), 1);
         let process = Process { args: args.iter().collect(), ..decoder.unknown(ProcessKey::new(tgid, start_ns), b"x") };
         Known { process: Arc::new(process), entry: None, entry_leader: None, container: None }
     }

@@ -85,7 +85,7 @@ fn both() {
         read.values().find(|process| process.key.tgid == std::process::id()).expect("it runs").namespaces.mnt;
     for (key, process) in read.iter().filter(|(_, process)| process.namespaces.mnt == own_mounts) {
         if let Some(told) = told.get(key) {
-            assert_eq!(told, process);
+            assert_eq!(told, process, "as told, and as read");
             compared += 1;
         }
     }

@@ -76,7 +76,10 @@ fn process(exec: &Exec<'_>) -> SeedProcess {
         components.write(&mut path);
         path
     };
-    let executable = path(&exec.executable);
+    // The kernel itself runs no file, and is nowhere.
+    let has_program = body.file.inode != 0;
+    let [executable, cwd] =
+        if has_program { [path(&exec.executable), path(&exec.cwd)] } else { [const { Vec::new() }; 2] };
     SeedProcess {
         key: to_tick(body.process),
         parent: body.parent.tgid,
@@ -84,14 +87,14 @@ fn process(exec: &Exec<'_>) -> SeedProcess {
         session: body.session_leader.tgid,
         tty: body.tty,
         comm: until_zero(&body.comm).to_vec(),
-        deleted: !executable.is_empty() && body.file.links == 0,
-        executable,
+        deleted: has_program && body.file.links == 0,
         file: body.file,
-        cwd: path(&exec.cwd),
+        cwd,
         credentials: body.credentials,
         namespaces: body.namespaces,
         inner_pid: body.inner_pid,
         cgroup: path(&exec.cgroup),
+        executable,
         ..SeedProcess::default()
     }
 }

@@ -44,7 +44,7 @@ use crate::{
     pipeline::{Input, Pipeline},
     pod::{self, ApiMode, ApiSettings, PodUpdate},
     privileges,
-    probe::{Armed, CounterReader, HookId, Missing, Probe, ProbeError, ProbeSettings, Ring},
+    probe::{Armed, CounterReader, HookId, Missing, Probe, ProbeError, ProbeSettings, Ring, Types},
     process::{
         Decoder,
         seed::{self, SeedProcess},
@@ -105,9 +105,9 @@ impl Failure {
 }
 
 /// The ladder: the kernel side tells what runs, or it is read from /proc, which takes ten times as long.
-fn running(probe: &mut Probe) -> std::io::Result<seed::Seed> {
+fn running(probe: &mut Probe, types: &Types) -> std::io::Result<seed::Seed> {
     let proc_root = "/proc".as_ref();
-    match probe.running() {
+    match probe.running(types) {
         Ok(records) => seed::told(&records, proc_root),
         Err(refusal) => {
             tracing::info!(refusal, "this kernel does not tell what runs already; it is read from /proc");
@@ -149,8 +149,9 @@ impl Agent {
             typed_tracepoints: config.typed_tracepoints,
             host_root: host_root.clone(),
         };
-        let mut probe = Probe::load(&settings)?;
-        let armed = probe.arm(&settings)?;
+        let types = Types::read()?;
+        let mut probe = Probe::load(&settings, &types)?;
+        let armed = probe.arm(&settings, &types)?;
         let (ring, counters) = (probe.ring()?, probe.counters()?);
         if armed.iter().any(|armed| armed.rung.is_err())
             && let Ok(Some(lacking)) = privileges::lacking_for_logins()
@@ -167,7 +168,7 @@ impl Agent {
         let decoder = Decoder::new(&node.boot_id, boot_time_ns(), users, host.namespaces.mnt);
         let mut pipeline = Pipeline::new(host, decoder, config.access.clone());
         // Attached first, so that no process is missed between the two; what both see is the same process.
-        let seen = running(&mut probe).map_err(Failure::Proc)?;
+        let seen = running(&mut probe, &types).map_err(Failure::Proc)?;
         notices.extend(doubts(&seen.failures));
         // A login program inside a container is not one onto the node.
         let running = seen.processes.iter().filter(|it| it.namespaces.mnt == host.namespaces.mnt);

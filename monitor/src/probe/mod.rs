@@ -87,35 +87,42 @@ pub enum ProbeError {
     Embedded(&'static str),
 }
 
+/// The kernel's types, by which programs are loaded and attached: some ten megabytes, not to be kept longer than that takes.
+pub struct Types(aya::Btf);
+
+impl Types {
+    /// Those of the kernel that runs.
+    pub fn read() -> Result<Self, ProbeError> {
+        Ok(Self(aya::Btf::from_sys_fs().map_err(|error| ProbeError::Load(error.into()))?))
+    }
+}
+
 /// The loaded kernel side. Dropping it detaches everything.
 pub struct Probe {
     ebpf: Ebpf,
-    /// The kernel's types, as programs that attach by them are loaded with.
-    types: aya::Btf,
     missing: Vec<Missing>,
 }
 
 impl Probe {
     /// Resolves offsets, and loads programs and maps; attaches nothing yet.
-    pub fn load(settings: &ProbeSettings) -> Result<Self, ProbeError> {
-        let types =
+    pub fn load(settings: &ProbeSettings, types: &Types) -> Result<Self, ProbeError> {
+        let fields =
             fs::read(offsets::KERNEL_BTF).map_err(|source| ProbeError::NoBtf { path: offsets::KERNEL_BTF, source })?;
-        let resolved = offsets::resolve(&Btf::parse(&types)?)?;
+        let resolved = offsets::resolve(&Btf::parse(&fields)?)?;
         let told = Settings {
             quiet_ns: u64::try_from(Ring::QUIET.as_nanos()).unwrap_or(u64::MAX),
             wake_bytes: u64::from(settings.ring_bytes / 4),
             cgroup_hierarchy: cgroup_hierarchy() as u32,
             reserved: 0,
         };
-        let types = aya::Btf::from_sys_fs().map_err(|error| ProbeError::Load(error.into()))?;
         let ebpf = EbpfLoader::new()
-            .btf(Some(&types))
+            .btf(Some(&types.0))
             .override_global("FIELDS", resolved.fields.as_bytes(), true)
             .override_global("SETTINGS", told.as_bytes(), true)
             .map_max_entries("RING", settings.ring_bytes)
             .map_max_entries("EXEC_SCRATCH", 1 + possible_cpus())
             .load(OBJECT)?;
-        Ok(Self { ebpf, types, missing: resolved.missing })
+        Ok(Self { ebpf, missing: resolved.missing })
     }
 
     /// What this kernel does not tell.
@@ -124,14 +131,14 @@ impl Probe {
     }
 
     /// Attaches every sensor; one that is not needed and cannot be attached says so in its place.
-    pub fn arm(&mut self, settings: &ProbeSettings) -> Result<Vec<Armed>, ProbeError> {
-        Sensor::ALL.iter().map(|sensor| sensor.arm(&mut self.ebpf, &self.types, settings)).collect()
+    pub fn arm(&mut self, settings: &ProbeSettings, types: &Types) -> Result<Vec<Armed>, ProbeError> {
+        Sensor::ALL.iter().map(|sensor| sensor.arm(&mut self.ebpf, &types.0, settings)).collect()
     }
 
     /// Every process that runs, one exec record behind the other, each at a multiple of eight bytes, without arguments. The
     /// error says why this kernel does not tell.
-    pub fn running(&mut self) -> Result<Vec<u8>, String> {
-        running::read(&mut self.ebpf, &self.types).map_err(|error| sensor::chain(&error))
+    pub fn running(&mut self, types: &Types) -> Result<Vec<u8>, String> {
+        running::read(&mut self.ebpf, &types.0).map_err(|error| sensor::chain(&error))
     }
 
     /// Login programs that run already and are not where login programs usually are. Says which cannot be watched, and why.

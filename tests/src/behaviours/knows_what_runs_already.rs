@@ -9,7 +9,7 @@ use std::{
 };
 
 use postern::{
-    probe::{Probe, ProbeSettings},
+    probe::{Probe, ProbeSettings, Types},
     process::seed::{self, Seed, SeedProcess},
 };
 
@@ -69,8 +69,9 @@ fn both() {
     fs::remove_file(&deleted).expect("it is ours");
 
     let settings = ProbeSettings { ring_bytes: 64 << 10, typed_tracepoints: true, host_root: "/".into() };
-    let mut probe = Probe::load(&settings).expect("the kernel takes it");
-    let records = probe.running().expect("the kernel tells");
+    let types = Types::read().expect("the kernel has them");
+    let mut probe = Probe::load(&settings, &types).expect("the kernel takes it");
+    let records = probe.running(&types).expect("the kernel tells");
     let told = seed::told(&records, Path::new("/proc")).expect("/proc is mounted");
     let read = seed::scan(Path::new("/proc")).expect("/proc is mounted");
     assert_eq!((told.failures.malformed, told.failures.path_cut), (0, 0));

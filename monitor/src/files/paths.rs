@@ -1,0 +1,103 @@
+//! From a directory's handle to its path. What was looked up is remembered until a directory is renamed; how much is bounded.
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
+        unix::ffi::OsStringExt as _,
+    },
+    sync::Arc,
+};
+
+use rustc_hash::FxHashMap;
+use rustix::fs::{AtFlags, fstat, fstatvfs, statat};
+
+use super::{calls, mounts::Node, raw::Place};
+
+/// How many directories are remembered, and then none for a moment.
+const REMEMBERED: usize = 8_192;
+/// What the kernel adds to the path of a directory that is gone.
+const GONE: &[u8] = b" (deleted)";
+
+/// The file systems that are watched, and the directories that were seen on them.
+#[derive(Default)]
+pub(super) struct Paths {
+    /// A directory on each, by the number that `statfs(2)` gives it.
+    mounts: Vec<(u64, OwnedFd)>,
+    known: FxHashMap<Key, Arc<[u8]>>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    file_system: u64,
+    handle_type: i32,
+    handle: Box<[u8]>,
+}
+
+impl Paths {
+    /// Looks at what is mounted now.
+    pub(super) fn refresh(&mut self, node: &mut Node) -> io::Result<()> {
+        self.known.clear();
+        self.mounts.clear();
+        for file_system in node.table()?.file_systems {
+            // What cannot be opened cannot be marked either, and whoever marks says so.
+            let Ok(directory) = node.directory(&file_system) else { continue };
+            let Ok(status) = fstatvfs(&directory) else { continue };
+            self.mounts.push((status.f_fsid, directory));
+        }
+        Ok(())
+    }
+
+    /// Forgets all paths: a directory was renamed.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    /// Lets the file systems go, so that they can be unmounted.
+    pub(super) fn close(&mut self) {
+        self.known.clear();
+        self.mounts.clear();
+    }
+
+    /// The path of what is at a place; `None` where its directory is gone.
+    pub(super) fn path(&mut self, place: &Place<'_>) -> Option<Box<[u8]>> {
+        let directory = self.directory(place)?;
+        if place.name == b"." {
+            return Some((*directory).into());
+        }
+        let slash: &[u8] = if directory.ends_with(b"/") { b"" } else { b"/" };
+        Some([&directory[..], slash, place.name].concat().into())
+    }
+
+    /// Whether there is something at a place now.
+    pub(super) fn exists(&self, place: &Place<'_>) -> bool {
+        let found = self.open(place).map(|directory| statat(directory, place.name, AtFlags::SYMLINK_NOFOLLOW).is_ok());
+        found.unwrap_or(false)
+    }
+
+    fn directory(&mut self, place: &Place<'_>) -> Option<Arc<[u8]>> {
+        let Place { file_system, handle_type, handle, .. } = *place;
+        let key = Key { file_system, handle_type, handle: handle.into() };
+        if let Some(known) = self.known.get(&key) {
+            return Some(Arc::clone(known));
+        }
+        let directory = self.open(place).ok()?;
+        let path = fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).ok()?;
+        let mut path = path.into_os_string().into_vec();
+        if path.ends_with(GONE) && fstat(&directory).is_ok_and(|status| status.st_nlink == 0) {
+            path.truncate(path.len() - GONE.len());
+        }
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+        }
+        let path: Arc<[u8]> = path.into();
+        self.known.insert(key, Arc::clone(&path));
+        Some(path)
+    }
+
+    fn open(&self, place: &Place<'_>) -> io::Result<OwnedFd> {
+        let mount = self.mounts.iter().find(|(number, _)| *number == place.file_system);
+        let (_, mount) = mount.ok_or(io::ErrorKind::NotFound)?;
+        calls::open_handle(mount.as_fd(), place.handle_type, place.handle)
+    }
+}

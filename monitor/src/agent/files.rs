@@ -20,17 +20,21 @@ use crate::{
 /// How long the marks stay after the last person has left: whoever has tools log in for them comes back at once.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How often it is asked what was mounted meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
 /// The sensor in the event loop; none where it could not be armed, or died.
 pub(super) struct FileWatch {
     files: Option<Files>,
     figures: Arc<Figures>,
     /// Since when nobody wants it.
     idle: Option<Instant>,
+    looked: Instant,
 }
 
 impl FileWatch {
     pub(super) fn new(files: Option<Files>, figures: Arc<Figures>) -> Self {
-        Self { files, figures, idle: None }
+        Self { files, figures, idle: None, looked: Instant::now() }
     }
 
     /// Whether there is something to read every now and then.
@@ -94,17 +98,20 @@ impl FileWatch {
             }
             pipeline.input(Input::FilesWatched(wanted), since_boot_ns());
         }
+        if self.looked.elapsed() >= LOOK_AGAIN {
+            self.looked = Instant::now();
+            if let Err(error) = files.look_again() {
+                broken = Some(error.to_string());
+            }
+        }
         while let Some(marks) = files.marks() {
             match marks {
-                Marks::Set { count: 0, .. } if files.is_watching() => {
-                    broken = Some("no file system can be marked".to_owned());
-                }
                 Marks::Set { count, refused } => {
                     self.figures.file_systems.set(count.into());
                     tracing::debug!(count, refused, "file systems are marked");
                 }
-                Marks::Broken => {
-                    broken = Some("the process that marks file systems has ended".to_owned());
+                Marks::Broken(reason) => {
+                    broken = Some(reason.to_owned());
                     break;
                 }
             }

@@ -43,16 +43,16 @@ pub(super) fn open_handle(mount: BorrowedFd<'_>, handle_type: i32, handle: &[u8]
     /// `struct file_handle`, with room for the longest.
     #[repr(C)]
     struct Handle {
-        bytes: u32,
-        handle_type: i32,
-        handle: [u8; HANDLE_MAX],
+        length: u32,
+        kind: i32,
+        bytes: [u8; HANDLE_MAX],
     }
-    let mut given = Handle { bytes: 0, handle_type, handle: [0; HANDLE_MAX] };
-    let Some(room) = given.handle.get_mut(..handle.len()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let mut given = Handle { length: 0, kind: handle_type, bytes: [0; HANDLE_MAX] };
+    let Some(room) = given.bytes.get_mut(..handle.len()) else { return Err(io::ErrorKind::InvalidInput.into()) };
     room.copy_from_slice(handle);
-    given.bytes = handle.len() as u32;
+    given.length = handle.len() as u32;
     let flags = libc::O_PATH | libc::O_CLOEXEC | libc::O_DIRECTORY;
-    // SAFETY: the kernel reads at most `bytes` of the handle, which are there, and keeps no pointer.
+    // SAFETY: the kernel reads `length` bytes of the handle, which are there, and keeps no pointer.
     let result = unsafe { libc::syscall(libc::SYS_open_by_handle_at, mount.as_raw_fd(), &raw const given, flags) };
     let descriptor = checked(result as c_int)?;
     // SAFETY: the kernel just made it, and nobody else has it.

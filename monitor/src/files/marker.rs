@@ -26,8 +26,8 @@ pub const COMMAND: &str = "mark-files";
 
 const ON: u8 = b'+';
 const OFF: u8 = b'-';
-/// What it answers: how many file systems are marked now, and how many could not be.
-type Answer = [u8; 2];
+/// What it answers: the word, how many file systems are marked now, and how many could not be.
+type Answer = [u8; 3];
 
 /// The agent's end.
 pub(super) struct Marker {
@@ -42,6 +42,8 @@ pub(super) enum Said {
     Nothing,
     /// What is marked now, and what could not be.
     Marked {
+        /// Whether that is an answer to on.
+        on: bool,
         /// File systems.
         count: u8,
         /// File systems.
@@ -82,7 +84,7 @@ impl Marker {
     pub(super) fn heard(&self) -> Said {
         let mut answer = Answer::default();
         match read(&self.line, &mut answer) {
-            Ok(2) => Said::Marked { count: answer[0], refused: answer[1] },
+            Ok(3) => Said::Marked { on: answer[0] == ON, count: answer[1], refused: answer[2] },
             Err(Errno::AGAIN | Errno::INTR) => Said::Nothing,
             _ => Said::Gone,
         }
@@ -109,7 +111,7 @@ pub fn serve(mask: u64, host_root: &Path) -> Exit {
     while let Ok(1) = retry_on_intr(|| read(line.as_fd(), &mut word)) {
         let answer = match word[0] {
             ON => mark_all(group.as_fd(), mask, &mut node),
-            OFF => calls::unmark_all(group.as_fd()).map_or([0, 1], |()| [0, 0]),
+            OFF => calls::unmark_all(group.as_fd()).map_or([OFF, 0, 1], |()| [OFF, 0, 0]),
             _ => return Exit::Software,
         };
         if send(line.as_fd(), &answer, SendFlags::NOSIGNAL).is_err() {
@@ -120,11 +122,11 @@ pub fn serve(mask: u64, host_root: &Path) -> Exit {
 }
 
 fn mark_all(group: BorrowedFd<'_>, mask: u64, node: &mut Node) -> Answer {
-    let Ok(table) = node.table() else { return [0, 1] };
-    let mut answer = [0, u8::try_from(table.left_out).unwrap_or(u8::MAX)];
+    let Ok(table) = node.table() else { return [ON, 0, 1] };
+    let mut answer = [ON, 0, u8::try_from(table.left_out).unwrap_or(u8::MAX)];
     for file_system in &table.file_systems {
         let marked = node.directory(file_system).and_then(|directory| calls::mark(group, mask, directory.as_fd()));
-        let count: &mut u8 = &mut answer[usize::from(marked.is_err())];
+        let count: &mut u8 = &mut answer[1 + usize::from(marked.is_err())];
         *count = count.saturating_add(1);
     }
     answer

@@ -81,8 +81,8 @@ pub enum Marks {
         /// How many could not be.
         refused: u8,
     },
-    /// No file can be watched any more.
-    Broken,
+    /// No file can be watched any more, and why.
+    Broken(&'static str),
 }
 
 impl Files {
@@ -118,21 +118,29 @@ impl Files {
         }
         self.marker.tell(on)?;
         self.watching = on;
+        self.paths.forget();
+        self.bytes = Vec::new();
         if on {
-            self.paths.refresh(&mut self.node)
-        } else {
-            self.paths.close();
-            self.bytes = Vec::new();
-            Ok(())
+            self.paths.refresh(&mut self.node)?;
         }
+        Ok(())
+    }
+
+    /// Marks what was mounted since, if anything was.
+    pub fn look_again(&mut self) -> io::Result<()> {
+        if self.watching && self.paths.refresh(&mut self.node)? {
+            self.marker.tell(true)?;
+        }
+        Ok(())
     }
 
     /// What the marks have come to since the last time.
     pub fn marks(&self) -> Option<Marks> {
         match self.marker.heard() {
             Said::Nothing => None,
-            Said::Marked { count, refused } => Some(Marks::Set { count, refused }),
-            Said::Gone => Some(Marks::Broken),
+            Said::Marked { on: true, count: 0, .. } => Some(Marks::Broken("no file system can be marked")),
+            Said::Marked { count, refused, .. } => Some(Marks::Set { count, refused }),
+            Said::Gone => Some(Marks::Broken("the process that marks file systems has ended")),
         }
     }
 
@@ -183,13 +191,13 @@ impl Files {
 
     fn touch(&mut self, event: &RawEvent<'_>) -> Option<Touch> {
         let place = event.place?;
-        let deed = Deed::of(event.mask, || self.paths.exists(&place))?;
+        let deed = Deed::of(event.mask, || self.paths.exists(&self.node, &place))?;
         Some(Touch {
             pid: event.pid,
             deed,
-            path: self.paths.path(&place),
+            path: self.paths.path(&self.node, &place),
             name: place.name.into(),
-            from: event.from.and_then(|from| self.paths.path(&from)),
+            from: event.from.and_then(|from| self.paths.path(&self.node, &from)),
             is_directory: event.mask & mask::ONDIR != 0,
         })
     }

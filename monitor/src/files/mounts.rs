@@ -126,15 +126,12 @@ fn unescape(text: &str) -> PathBuf {
         let octal =
             others.get(..3).filter(|digits| first == b'\\' && digits.iter().all(|it| (b'0'..=b'7').contains(it)));
         let value = octal.map(|digits| digits.iter().fold(0u32, |value, digit| value * 8 + u32::from(digit - b'0')));
-        match value.and_then(|value| u8::try_from(value).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &others[3..];
-            }
-            None => {
-                bytes.push(first);
-                rest = others;
-            }
+        if let Some(byte) = value.and_then(|value| u8::try_from(value).ok()) {
+            bytes.push(byte);
+            rest = &others[3..];
+        } else {
+            bytes.push(first);
+            rest = others;
         }
     }
     OsString::from_vec(bytes).into()
@@ -166,11 +163,9 @@ mod tests {
 
     #[test]
     fn too_many_are_counted_and_nonsense_is_passed_over() {
-        let mut text = "\\777 - - - \n - \n".to_owned();
-        for number in 0..100 {
-            text.push_str(&format!("1 1 8:{number} / /{number} rw - ext4 x rw\n"));
-        }
-        let table = parse(&text);
+        let mounts: Vec<String> =
+            (0..100).map(|number| format!("1 1 8:{number} / /{number} rw - ext4 x rw\n")).collect();
+        let table = parse(&format!("\\777 - - - \n - \n{}", mounts.concat()));
         assert_eq!((table.file_systems.len(), table.left_out), (FILE_SYSTEMS_MAX, 100 - FILE_SYSTEMS_MAX));
     }
 }

@@ -12,7 +12,11 @@ use std::{
 use rustc_hash::FxHashMap;
 use rustix::fs::{AtFlags, fstat, fstatvfs, statat};
 
-use super::{calls, mounts::Node, raw::Place};
+use super::{
+    calls,
+    mounts::{FileSystem, Node},
+    raw::Place,
+};
 
 /// How many directories are remembered, and then none for a moment.
 const REMEMBERED: usize = 8_192;
@@ -22,8 +26,8 @@ const GONE: &[u8] = b" (deleted)";
 /// The file systems that are watched, and the directories that were seen on them.
 #[derive(Default)]
 pub(super) struct Paths {
-    /// A directory on each, by the number that `statfs(2)` gives it.
-    mounts: Vec<(u64, OwnedFd)>,
+    /// By the number that `statfs(2)` gives each. None is held open, for then nobody could unmount it.
+    mounts: Vec<(u64, FileSystem)>,
     known: FxHashMap<Key, Arc<[u8]>>,
 }
 
@@ -35,17 +39,20 @@ struct Key {
 }
 
 impl Paths {
-    /// Looks at what is mounted now.
-    pub(super) fn refresh(&mut self, node: &mut Node) -> io::Result<()> {
+    /// Looks at what is mounted now. Says whether that is something else than before.
+    pub(super) fn refresh(&mut self, node: &mut Node) -> io::Result<bool> {
+        let file_systems = node.table()?.file_systems;
+        if file_systems.iter().eq(self.mounts.iter().map(|(_, file_system)| file_system)) {
+            return Ok(false);
+        }
         self.known.clear();
         self.mounts.clear();
-        for file_system in node.table()?.file_systems {
+        for file_system in file_systems {
             // What cannot be opened cannot be marked either, and whoever marks says so.
-            let Ok(directory) = node.directory(&file_system) else { continue };
-            let Ok(status) = fstatvfs(&directory) else { continue };
-            self.mounts.push((status.f_fsid, directory));
+            let number = node.directory(&file_system).and_then(|directory| Ok(fstatvfs(&directory)?.f_fsid));
+            self.mounts.push((number.unwrap_or(0), file_system));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Forgets all paths: a directory was renamed.
@@ -53,15 +60,9 @@ impl Paths {
         self.known.clear();
     }
 
-    /// Lets the file systems go, so that they can be unmounted.
-    pub(super) fn close(&mut self) {
-        self.known.clear();
-        self.mounts.clear();
-    }
-
     /// The path of what is at a place; `None` where its directory is gone.
-    pub(super) fn path(&mut self, place: &Place<'_>) -> Option<Box<[u8]>> {
-        let directory = self.directory(place)?;
+    pub(super) fn path(&mut self, node: &Node, place: &Place<'_>) -> Option<Box<[u8]>> {
+        let directory = self.directory(node, place)?;
         if place.name == b"." {
             return Some((*directory).into());
         }
@@ -70,18 +71,19 @@ impl Paths {
     }
 
     /// Whether there is something at a place now.
-    pub(super) fn exists(&self, place: &Place<'_>) -> bool {
-        let found = self.open(place).map(|directory| statat(directory, place.name, AtFlags::SYMLINK_NOFOLLOW).is_ok());
+    pub(super) fn exists(&self, node: &Node, place: &Place<'_>) -> bool {
+        let found =
+            self.open(node, place).map(|directory| statat(directory, place.name, AtFlags::SYMLINK_NOFOLLOW).is_ok());
         found.unwrap_or(false)
     }
 
-    fn directory(&mut self, place: &Place<'_>) -> Option<Arc<[u8]>> {
+    fn directory(&mut self, node: &Node, place: &Place<'_>) -> Option<Arc<[u8]>> {
         let Place { file_system, handle_type, handle, .. } = *place;
         let key = Key { file_system, handle_type, handle: handle.into() };
         if let Some(known) = self.known.get(&key) {
             return Some(Arc::clone(known));
         }
-        let directory = self.open(place).ok()?;
+        let directory = self.open(node, place).ok()?;
         let path = fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd())).ok()?;
         let mut path = path.into_os_string().into_vec();
         if path.ends_with(GONE) && fstat(&directory).is_ok_and(|status| status.st_nlink == 0) {
@@ -95,9 +97,9 @@ impl Paths {
         Some(path)
     }
 
-    fn open(&self, place: &Place<'_>) -> io::Result<OwnedFd> {
+    fn open(&self, node: &Node, place: &Place<'_>) -> io::Result<OwnedFd> {
         let mount = self.mounts.iter().find(|(number, _)| *number == place.file_system);
         let (_, mount) = mount.ok_or(io::ErrorKind::NotFound)?;
-        calls::open_handle(mount.as_fd(), place.handle_type, place.handle)
+        calls::open_handle(node.directory(mount)?.as_fd(), place.handle_type, place.handle)
     }
 }

@@ -312,9 +312,9 @@ fn is_of_login(program: &str, file: &FileChange) -> bool {
     else {
         return false;
     };
-    let is_account = |it: &&str| if it.ends_with('/') { path.starts_with(*it) } else { path == **it };
+    let is_account = |it: &str| if it.ends_with('/') { path.starts_with(it) } else { path == it };
     let by_accountant = ACCOUNTANTS.contains(&program) && file.action != FileAction::Renamed;
-    GREETINGS.contains(&path) || by_accountant && ACCOUNTS.iter().any(|it| is_account(&it))
+    GREETINGS.contains(&path) || by_accountant && ACCOUNTS.iter().any(|it| is_account(it))
 }
 
 /// Whether a file is on a container's own file system, seen from below.

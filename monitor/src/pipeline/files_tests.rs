@@ -31,7 +31,9 @@ fn pipeline() -> (Pipeline, EntryMark) {
 }
 
 fn feed(pipeline: &mut Pipeline, records: &[Written]) {
-    records.iter().for_each(|record| pipeline.record(record.bytes()).expect("a record"));
+    for record in records {
+        pipeline.record(record.bytes()).expect("a record");
+    }
 }
 
 fn touch(pid: u32, deed: Deed, path: &str) -> Touch {

@@ -31,6 +31,15 @@ pub static TASKS: HashMap<u32, TaskState> = HashMap::with_max_entries(65_536, 0)
 #[map]
 pub static LOGINS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4_096, 0);
 
+/// What processes were forked from that ended without an exec of their own, while user space asks for it ([`WANT_FORKED`]):
+/// they may be gone by the time that it hears what they did to a file. The oldest go first: they are asked for at once.
+#[map]
+pub static FORKED: LruHashMap<u32, TaskState> = LruHashMap::with_max_entries(8_192, 0);
+
+/// 1 while user space wants [`FORKED`] filled.
+#[map]
+pub static WANT_FORKED: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Accounting, by [`HookId`].
 #[map]
 pub static COUNTERS: PerCpuArray<HookCounters> = PerCpuArray::with_max_entries(HookId::ALL.len() as u32, 0);

@@ -18,11 +18,12 @@ pub use self::{
     sessions::{Sessions, sessions},
     watch::{Watch, watch},
 };
+pub use crate::files::serve as mark_files;
 use crate::{
     agent::{Agent, Reload},
     config::{self, Config, Problem, Surroundings},
     exit::Exit,
-    privileges,
+    files, privileges,
     sink::{
         encode,
         settings::{Format, Target},
@@ -65,6 +66,14 @@ pub enum Command {
     Watch(Box<Watch>),
     /// Print the JSON schema of the event stream.
     Schema,
+    /// What the agent starts to mark file systems; of no use to anybody else.
+    #[command(name = files::COMMAND, hide = true)]
+    MarkFiles {
+        /// What is asked for.
+        mask: u64,
+        /// Where the node's root file system is seen.
+        host_root: PathBuf,
+    },
 }
 
 /// Arguments of `run`.
@@ -182,10 +191,7 @@ pub fn check(wanted: &Check, out: &mut impl Write, errors: &mut impl Write) -> E
             let _ = summary(&config, out);
             Exit::Success
         }
-        Err(problems) => {
-            report(&problems, errors);
-            Exit::Usage
-        }
+        Err(problems) => report(&problems, errors),
     }
 }
 
@@ -193,10 +199,7 @@ pub fn check(wanted: &Check, out: &mut impl Write, errors: &mut impl Write) -> E
 pub fn doctor(path: Option<&Path>, out: &mut impl Write, errors: &mut impl Write) -> Exit {
     let config = match Config::load(path, &Surroundings::of_this_process()) {
         Ok(config) => config,
-        Err(problems) => {
-            report(&problems, errors);
-            return Exit::Usage;
-        }
+        Err(problems) => return report(&problems, errors),
     };
     if let Err(error) = privileges::check(config.access.terminates()) {
         let _ = writeln!(errors, "postern: {error}");
@@ -252,12 +255,13 @@ fn fail(errors: &mut impl Write, error: &dyn std::fmt::Display) -> Exit {
     Exit::Software
 }
 
-/// Lists problems, a line each, and how many there are.
-pub fn report(problems: &[Problem], errors: &mut impl Write) {
+/// Lists problems, a line each, and how many there are: the arguments were wrong.
+pub fn report(problems: &[Problem], errors: &mut impl Write) -> Exit {
     for problem in problems {
         let _ = writeln!(errors, "{problem}");
     }
     let _ = writeln!(errors, "{} problem{}", problems.len(), if problems.len() == 1 { "" } else { "s" });
+    Exit::Usage
 }
 
 fn summary(config: &Config, out: &mut impl Write) -> std::io::Result<()> {

@@ -9,6 +9,7 @@ pub mod control;
 pub mod detect;
 pub mod event;
 pub mod exit;
+pub mod files;
 pub mod metrics;
 pub mod pipeline;
 pub mod pod;

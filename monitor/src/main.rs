@@ -29,6 +29,7 @@ fn obey(arguments: &Arguments) -> Exit {
         Command::Sessions(wanted) => cli::sessions(wanted, &mut out, &mut errors),
         Command::Watch(wanted) => cli::watch(wanted, &mut out, &mut errors),
         Command::Schema => cli::schema(&mut out, &mut errors),
+        Command::MarkFiles { mask, host_root } => cli::mark_files(*mask, host_root),
     }
 }
 
@@ -39,10 +40,7 @@ fn run(wanted: &cli::Run) -> Exit {
     }
     let config = match wanted.configuration() {
         Ok(config) => config,
-        Err(problems) => {
-            cli::report(&problems, &mut io::stderr());
-            return Exit::Usage;
-        }
+        Err(problems) => return cli::report(&problems, &mut io::stderr()),
     };
     let terminates = config.access.terminates();
     if let Err(error) = privileges::check(terminates) {

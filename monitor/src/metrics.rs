@@ -65,6 +65,14 @@ pub struct Figures {
     pub sessions: Figure,
     /// Pods of this node that are known.
     pub pods: Figure,
+    /// File systems that are marked: none while nobody is on the node.
+    pub file_systems: Figure,
+    /// Events of files that the kernel handed over.
+    pub files_seen: Figure,
+    /// Those of processes that nobody knows any more.
+    pub files_unknown: Figure,
+    /// How often the kernel's queue of them was full.
+    pub files_lost: Figure,
     events: [Figure; KINDS.len()],
     started: u64,
 }
@@ -126,6 +134,10 @@ impl Figures {
             processes: Figure::default(),
             sessions: Figure::default(),
             pods: Figure::default(),
+            file_systems: Figure::default(),
+            files_seen: Figure::default(),
+            files_unknown: Figure::default(),
+            files_lost: Figure::default(),
             events: Default::default(),
             started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         }
@@ -165,7 +177,12 @@ impl Collector for Figures {
         page.counters("events", "Events that the agent made.", "kind", events)?;
         let dropped = Figure::default();
         dropped.set(self.sinks.iter().map(|sink| sink.dropped.get()).sum());
-        let causes = [("ring", &self.lost_in_ring), ("malformed", &self.malformed), ("sink", &dropped)];
+        let causes = [
+            ("ring", &self.lost_in_ring),
+            ("malformed", &self.malformed),
+            ("files", &self.files_lost),
+            ("sink", &dropped),
+        ];
         page.counters("lost_events", "Events that existed and were not delivered.", "cause", causes)?;
         page.counter("partial_events", "Events that lack something that could have been known.", &self.partial)?;
         page.counter("ring_drains", "Times that the kernel's ring was drained.", &self.ring_drains)?;
@@ -179,11 +196,18 @@ impl Collector for Figures {
         )?;
         page.gauge("processes", "Processes in the process table.", None, self.processes.get())?;
         page.gauge("sessions", "Access sessions that are open.", None, self.sessions.get())?;
-        page.gauge("pods", "Pods of this node that are known.", None, self.pods.get())
+        page.gauge("pods", "Pods of this node that are known.", None, self.pods.get())?;
+        self.encode_files(&mut page)
     }
 }
 
 impl Figures {
+    fn encode_files(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        page.gauge("file_systems", "File systems that are marked for file events.", None, self.file_systems.get())?;
+        page.counter("file_seen", "Events of files that the kernel handed over.", &self.files_seen)?;
+        page.counter("file_unknown", "Those of processes that nobody knows any more.", &self.files_unknown)
+    }
+
     fn encode_hooks(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         type Column = fn(&HookFigures) -> &Figure;
         let columns: [(&str, &str, Column); 7] = [

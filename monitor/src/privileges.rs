@@ -56,7 +56,7 @@ const REQUIREMENTS: [Requirement; 4] = [
 /// until attaching fails.
 const FOR_LOGINS: Requirement = Requirement {
     name: "CAP_SYS_ADMIN",
-    purpose: "to see logins, for kernels since mid 2025 want it before they attach to libpam; it is given up right after",
+    purpose: "to see logins, for kernels since mid 2025 want it before they attach to libpam, and which files people change",
     capability: CapabilitySet::SYS_ADMIN,
     instead: CapabilitySet::empty(),
 };
@@ -128,6 +128,15 @@ pub fn check(terminates: bool) -> Result<(), PrivilegeError> {
 pub fn lacking_for_logins() -> Result<Option<Requirement>, PrivilegeError> {
     let sets = rustix::thread::capabilities(None).map_err(system("read"))?;
     Ok((!sets.effective.contains(FOR_LOGINS.capability)).then_some(FOR_LOGINS))
+}
+
+/// What the process that marks file systems keeps (`files/marker.rs`): `fanotify_mark(2)` asks for the one each time, and
+/// directories of others may be closed without the other.
+const FOR_MARKING: CapabilitySet = CapabilitySet::SYS_ADMIN.union(CapabilitySet::DAC_READ_SEARCH);
+
+/// Gives up all but what marking file systems takes, as in [`drop_after_attach`].
+pub fn keep_for_marking() -> Result<Dropped, PrivilegeError> {
+    restrict_this_thread(FOR_MARKING)
 }
 
 fn missing(effective: CapabilitySet) -> Vec<Requirement> {

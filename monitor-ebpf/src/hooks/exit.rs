@@ -11,7 +11,7 @@ use postern_ebpf::abi::{ExitBody, Header, HookId, RecordKind};
 
 use crate::{
     kernel::{Address, Pointer, Task, Typed},
-    maps::{LOGINS, TASKS},
+    maps::{FORKED, LOGINS, TASKS, WANT_FORKED},
     ring::{Account, header},
 };
 
@@ -46,6 +46,12 @@ fn exit(task: Task<impl Pointer>) -> i32 {
     };
     // SAFETY: the map's value lives until the program returns.
     let state = unsafe { *state };
+    // Known in one of the two tables at any time.
+    // SAFETY: as above; user space writes the one word at once.
+    if state.reported == 0 && WANT_FORKED.get_ptr(0).is_some_and(|wanted| unsafe { *wanted } != 0) {
+        // A full table forgets its oldest: an error only means that a file's change has no owner, which is counted.
+        let _ = FORKED.insert(tgid, state, 0);
+    }
     let _ = TASKS.remove(tgid);
     // The end of a login's own process ends its session, whether or not it ever executed.
     let is_login = state.entry.login.tgid == tgid;

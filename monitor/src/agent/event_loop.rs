@@ -12,6 +12,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
+    files::FileWatch,
     inbox::{Mail, Message},
     machine::since_boot_ns,
     terminate,
@@ -37,6 +38,8 @@ const MANY: usize = 150;
 /// How long no record must have come before the loop sleeps. Longer than [`Ring::QUIET`], during which the kernel side
 /// announces none.
 const AWAKE: Duration = Ring::QUIET.saturating_add(Duration::from_millis(5));
+/// How often file events are read while nothing else happens: the kernel's queue has room for 160,000 a second.
+const FILES_EVERY: Duration = Duration::from_millis(100);
 /// How often figures are read and the pipeline is told the time.
 const TICK: Duration = Duration::from_secs(1);
 /// The same, while an event waits to be completed.
@@ -52,6 +55,7 @@ pub(super) struct EventLoop {
     pub(super) probe: Option<Probe>,
     pub(super) ring: Ring,
     pub(super) counters: CounterReader,
+    pub(super) files: FileWatch,
     pub(super) pipeline: Pipeline,
     pub(super) mail: Mail,
     pub(super) publisher: Publisher,
@@ -70,12 +74,15 @@ impl EventLoop {
         let reason = loop {
             self.wait(last_record.map(|_| if drained < MANY { DRAIN_EVERY } else { DRAIN_OFTEN }));
             let now = Instant::now();
+            self.files.read();
             drained = self.drain();
             if drained > 0 {
                 last_record = Some(now);
             } else if last_record.is_some_and(|then| now - then >= AWAKE) {
                 last_record = None;
             }
+            self.files.tell(&mut self.pipeline, self.probe.as_ref());
+            self.files.follow(&mut self.pipeline, self.probe.as_mut());
             if let Some(reason) = self.read_mail() {
                 break reason;
             }
@@ -103,6 +110,7 @@ impl EventLoop {
         let timeout = match (awake, self.pipeline.is_waiting()) {
             (Some(drain), _) => drain,
             (None, true) => TICK_WAITING,
+            (None, false) if self.files.is_watching() => FILES_EVERY,
             (None, false) => TICK,
         };
         let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
@@ -228,6 +236,9 @@ impl EventLoop {
 
     /// Detaches, so that nothing more comes, takes what is left, and says how it all adds up.
     fn finish(mut self, reason: Arc<str>) {
+        self.files.read();
+        self.drain();
+        self.files.tell(&mut self.pipeline, self.probe.as_ref());
         drop(self.probe.take());
         self.drain();
         self.pipeline.finish(since_boot_ns());

@@ -4,6 +4,7 @@
 //! can be given up for the whole process; [`Agent::run`] starts everything else.
 
 mod event_loop;
+mod files;
 mod inbox;
 mod lookups;
 mod machine;
@@ -30,6 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::reload::Reload;
 use self::{
     event_loop::EventLoop,
+    files::FileWatch,
     inbox::{Inbox, Mail, Message, inbox},
     machine::{boot_time_ns, since_boot_ns},
 };
@@ -40,11 +42,12 @@ use crate::{
     control,
     event::{AgentEvent, Node},
     exit::Exit,
+    files::Files,
     metrics::Figures,
     pipeline::{Input, Pipeline},
     pod::{self, ApiMode, ApiSettings, PodUpdate},
     privileges,
-    probe::{Armed, CounterReader, HookId, Missing, Probe, ProbeError, ProbeSettings, Ring, Types},
+    probe::{Armed, CounterReader, HookId, Missing, Probe, ProbeError, ProbeSettings, Ring, Sensor, Types},
     process::{
         Decoder,
         seed::{self, SeedProcess},
@@ -136,6 +139,7 @@ pub struct Agent {
     counters: CounterReader,
     pipeline: Pipeline,
     armed: Vec<Armed>,
+    files: Option<Files>,
     notices: Vec<String>,
 }
 
@@ -144,6 +148,14 @@ impl Agent {
     pub fn arm(config: Config) -> Result<Self, Failure> {
         let (host_root, notice) = machine::host_root(config.host_root.as_deref());
         let mut notices: Vec<String> = notice.into_iter().collect();
+        // Before anything else is attached: its second process is none that is to be told of.
+        let (files, files_rung) = match Files::arm(&host_root) {
+            Ok(armed) => {
+                notices.extend(armed.notices);
+                (Some(armed.files), Ok(armed.rung))
+            }
+            Err(reason) => (None, Err(reason)),
+        };
         let settings = ProbeSettings {
             ring_bytes: config.ring_bytes,
             typed_tracepoints: config.typed_tracepoints,
@@ -151,8 +163,9 @@ impl Agent {
         };
         let types = Types::read()?;
         let mut probe = Probe::load(&settings, &types)?;
-        let armed = probe.arm(&settings, &types)?;
+        let mut armed = probe.arm(&settings, &types)?;
         let (ring, counters) = (probe.ring()?, probe.counters()?);
+        armed.push(Armed { sensor: Sensor::Files, rung: files_rung });
         if armed.iter().any(|armed| armed.rung.is_err())
             && let Ok(Some(lacking)) = privileges::lacking_for_logins()
         {
@@ -179,7 +192,7 @@ impl Agent {
         if refused > 0 {
             notices.push(format!("{refused} processes that already run do not fit the kernel side's table"));
         }
-        Ok(Self { config, node, probe, ring, counters, pipeline, armed, notices })
+        Ok(Self { config, node, probe, ring, counters, pipeline, armed, files, notices })
     }
 
     /// What every event says of this node.
@@ -279,7 +292,7 @@ impl Agent {
             .filter_map(|armed| Some(format!("{}: {}", armed.sensor.name(), armed.rung.as_ref().ok()?).into()))
             .collect();
         tracing::info!(node = &*self.node.name, sensors = sensors.join(", "), "watching");
-        match self.armed.iter().find(|armed| armed.rung.is_err()) {
+        match self.armed.iter().find(|armed| armed.rung.is_err() && armed.sensor.is_required()) {
             None => health.set_ready(),
             Some(armed) => health.set_not_ready(format!("the sensor {} is not armed", armed.sensor.name())),
         }
@@ -342,6 +355,7 @@ impl Agent {
             probe: Some(self.probe),
             ring: self.ring,
             counters: self.counters,
+            files: FileWatch::new(self.files, Arc::clone(&started.figures)),
             pipeline: self.pipeline,
             mail: started.mail,
             publisher: started.publisher,

@@ -67,6 +67,8 @@ pub enum LossCause {
     Ring,
     /// A record could not be decoded.
     Malformed,
+    /// The kernel's queue of file events had no room. Nobody knows how many: it counts how often.
+    Files,
     /// A sink's queue had no room.
     Sink {
         /// The sink's name.

@@ -52,7 +52,11 @@ pub struct Summary {
     pub users: Vec<Arc<str>>,
     /// Containers that its processes entered or ran in.
     pub containers: Vec<Arc<str>>,
-    /// Whether there were more users or containers than are listed.
+    /// Files of the node that its processes changed.
+    pub files: u64,
+    /// Their paths, in the order of their first time.
+    pub file_paths: Vec<Arc<str>>,
+    /// Whether there were more users, containers or files than are listed.
     pub cut: bool,
 }
 

@@ -5,6 +5,7 @@ mod alert;
 mod arguments;
 mod container;
 mod entry;
+mod file;
 mod login;
 mod node;
 mod process;
@@ -16,6 +17,7 @@ pub use alert::{Alert, Rule, Severity, Technique};
 pub use arguments::Arguments;
 pub use container::{Container, HostNamespace, Image, Owner, Pod, SeccompMode, SecurityContext};
 pub use entry::{Confidence, Door, Entry, EntryType, Session, Settled};
+pub use file::{FileAction, FileChange};
 pub use jiff::Timestamp;
 pub use login::{AuditChange, Login, LoginMethod, Source, Summary, Termination, UserChange};
 pub use node::Node;
@@ -70,6 +72,8 @@ pub enum Body {
     ContainerEntered(SecurityContext),
     /// A container's process executes in the node's own mount namespace.
     ContainerEscaped,
+    /// Somebody changed a file of the node.
+    File(Arc<FileChange>),
     /// The agent speaks of itself.
     Agent(AgentEvent),
 }
@@ -180,6 +184,7 @@ impl Event {
             Body::ContainerStarted(_) => of("container-started", &["process"], &["start"], None),
             Body::ContainerEntered(_) => of("container-entered", &["process"], &["start"], None),
             Body::ContainerEscaped => of("container-escaped", &["process"], &["start"], None),
+            Body::File(file) => of(file.action.as_str(), &["file"], file.action.types(), None),
             Body::Agent(agent) => agent.categorization(),
         }
     }

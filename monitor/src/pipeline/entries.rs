@@ -6,7 +6,7 @@ use std::sync::Arc;
 use postern_ebpf::abi::{EntryMark, LoginClass, ProcessKey};
 use rustc_hash::FxHashMap;
 
-use super::{class_of, clients::Asked, summaries::Summaries};
+use super::{clients::Asked, steps::class_of, summaries::Summaries};
 use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, Applicant},
@@ -98,6 +98,24 @@ impl Entries {
     /// Sessions that are open.
     pub(super) fn session_count(&self) -> usize {
         self.open.values().filter(|open| open.opened && open.login.session.is_some()).count()
+    }
+
+    /// Whether a person is in, or something runs that a person asked for.
+    pub(super) fn has_people(&self) -> bool {
+        self.open.values().any(|open| open.opened && open.login.session.is_some() || open.linked.is_some())
+    }
+
+    /// Whether a login or an entry is open.
+    pub(super) fn is_open(&self, process: ProcessKey) -> bool {
+        self.open.contains_key(&to_tick(process))
+    }
+
+    /// The entry that a login makes, for what its own program does under it.
+    pub(super) fn of_login(&self, mark: &EntryMark) -> Option<Entry> {
+        let login = to_tick(mark.login);
+        let open = self.open.get(&login).filter(|_| !mark.login.is_none())?;
+        let leader = if mark.leader.is_none() { login } else { to_tick(mark.leader) };
+        Some(login_entry(open, login, leader))
     }
 
     /// A login is about to open its session.
@@ -236,6 +254,11 @@ impl Entries {
         }
     }
 
+    /// Counts a file that a session changed and of which no event tells.
+    pub(super) fn note_file(&mut self, session: &str) {
+        self.summaries.note_file(session);
+    }
+
     /// Where a process belongs that has just executed.
     pub(super) fn place(&mut self, decoder: &Decoder, arrival: &Arrival<'_>, now_ns: u64) -> Placed {
         let mut inherited = arrival.previous.and_then(placed);
@@ -303,11 +326,10 @@ impl Entries {
             Arc::new(decoder.unknown(leader, b""))
         };
         let open = self.open.get(&to_tick(arrival.mark.login));
-        let entry = Entry {
-            login: Some(to_tick(arrival.mark.login)),
-            source_ip: open.and_then(|open| open.login.source.ip),
-            own_session: open.and_then(|open| open.login.session.as_ref().or(open.linked.as_ref()).cloned()),
-            ..Entry::new(open.map_or_else(|| door(class), |open| open.entry_type), leader)
+        let login = to_tick(arrival.mark.login);
+        let entry = match open {
+            Some(open) => login_entry(open, login, leader),
+            None => Entry { login: Some(login), ..Entry::new(door(class), leader) },
         };
         Placed { entry: Arc::new(entry), leader: leader_process, opened: None }
     }
@@ -369,6 +391,15 @@ impl Entries {
         let session = by_person.then(|| self.session(decoder, process, applicant, confidence));
         let login = Arc::new(Login { session, ..login });
         self.add(key, OpenLogin { login, entry_type, linked, since: now, opened: false });
+    }
+}
+
+fn login_entry(open: &OpenLogin, login: ProcessKey, leader: ProcessKey) -> Entry {
+    Entry {
+        login: Some(login),
+        source_ip: open.login.source.ip,
+        own_session: open.login.session.as_ref().or(open.linked.as_ref()).cloned(),
+        ..Entry::new(open.entry_type, leader)
     }
 }
 

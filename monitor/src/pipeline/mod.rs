@@ -5,21 +5,24 @@ mod accounting;
 mod clients;
 mod containers;
 mod entries;
+mod files;
 mod refusals;
 mod steps;
 mod summaries;
 
 use std::sync::Arc;
 
-use postern_ebpf::abi::{HookCounters, HookId, LoginClass, Namespaces, ProcessKey};
+use postern_ebpf::abi::{HookCounters, HookId, Namespaces, ProcessKey, TaskState};
+use rustc_hash::FxHashMap;
 
 use self::{
     accounting::Accounting,
     clients::{Clients, Scheduler},
     containers::Containers,
     entries::{Crossing, Entries},
+    files::FileChanges,
     refusals::{Refusal, Refusals},
-    steps::{audit_change, crossing, security_context, user_change},
+    steps::{announcement, audit_change, crossing, security_context, user_change},
 };
 use crate::{
     container::cgroup::CgroupContainer,
@@ -28,6 +31,7 @@ use crate::{
         AgentEvent, Body, Capabilities, Container, Counters, Enrichment, EntryType, Event, Lineage, Process, Session,
         Termination,
     },
+    files::Touch,
     pod::PodUpdate,
     process::{
         Decoder, Known, ProcessTable,
@@ -67,6 +71,15 @@ pub enum Input {
         /// Its session, and why it could not be killed.
         termination: Termination,
     },
+    /// Files are watched from now on, or are not.
+    FilesWatched(bool),
+    /// What was done to files, read before the records that were handed in last. Comes again and again while they are watched.
+    Files {
+        /// By whom, and what.
+        touches: Vec<Touch>,
+        /// The lineage of those who never executed, by pid.
+        forks: FxHashMap<u32, TaskState>,
+    },
     /// The kernel side's counters.
     Counters(Vec<(HookId, HookCounters)>),
     /// The agent speaks of itself.
@@ -105,6 +118,7 @@ pub struct Pipeline {
     refusals: Refusals,
     clients: Clients,
     containers: Containers,
+    files: FileChanges,
     accounting: Accounting,
     /// How many processes and logins were forgotten, as far as it was said.
     forgotten: [u64; 2],
@@ -125,6 +139,7 @@ impl Pipeline {
             refusals: Refusals::default(),
             clients: Clients::default(),
             containers: Containers::default(),
+            files: FileChanges::default(),
             accounting: Accounting::default(),
             forgotten: [0; 2],
             next_sequence: 0,
@@ -218,6 +233,8 @@ impl Pipeline {
                     self.agent(event, now_ns);
                 }
             }
+            Input::FilesWatched(watched) => self.files_watched(watched),
+            Input::Files { touches, forks } => self.touched(touches, &forks, now_ns),
             Input::Policy(policy) => self.entries.set_policy(policy),
             Input::Terminated { process, termination } => {
                 self.session_event(Body::Terminated(Arc::new(termination)), process, Enrichment::Complete, now_ns);
@@ -247,6 +264,7 @@ impl Pipeline {
 
     /// Lets everything go that waits for anything: the agent stops.
     pub fn finish(&mut self, now_ns: u64) {
+        self.files_watched(false);
         let grown = self.refusals.finish();
         self.refused(grown, now_ns);
         self.release(u64::MAX);
@@ -254,7 +272,7 @@ impl Pipeline {
 
     /// Whether an event waits, so that `tick` is needed soon.
     pub fn is_waiting(&self) -> bool {
-        self.containers.is_waiting()
+        self.containers.is_waiting() || self.files.is_waiting()
     }
 
     /// Each hook's figures.
@@ -431,8 +449,8 @@ impl Pipeline {
         }
         if let Some(outcome) = self.logins.end(key) {
             self.login(outcome, now_ns);
-        } else if let Some(login) = self.entries.close(key, self.decoder.time(now_ns)) {
-            self.session_event(Body::SessionClosed(login), key, Enrichment::Complete, now_ns);
+        } else {
+            self.close(key, now_ns);
         }
     }
 
@@ -460,11 +478,7 @@ impl Pipeline {
                 let told = self.refusals.add(Refusal { process, login, partial }, now_ns);
                 self.refused(told, now_ns);
             }
-            Outcome::Closed { process } => {
-                if let Some(login) = self.entries.close(process, self.decoder.time(now_ns)) {
-                    self.session_event(Body::SessionClosed(login), process, Enrichment::Complete, now_ns);
-                }
-            }
+            Outcome::Closed { process } => self.close(process, now_ns),
         }
     }
 
@@ -542,7 +556,7 @@ impl Pipeline {
                 self.terminate(login.session.as_ref(), lineage.process.key);
                 Body::SessionOpened(login)
             }
-            Body::End { .. } => Body::SessionClosed(self.entries.settle_end(entry.leader, event.time)?),
+            Body::End { .. } => return self.close_entry(event, entry.leader),
             _ => return None,
         };
         Some(Event { body, ..event.clone() })
@@ -564,22 +578,6 @@ impl Pipeline {
             self.entries.note(&alert);
             self.out.push(alert);
         }
-    }
-}
-
-/// The class of a login mark.
-fn class_of(mark: u32) -> Option<LoginClass> {
-    use LoginClass::{At, Console, Cron, Sshd};
-    [Sshd, Console, Cron, At].into_iter().find(|&class| class as u32 == mark)
-}
-
-/// What users are told when the API server comes or goes.
-fn announcement(update: &PodUpdate) -> Option<Arc<str>> {
-    match update {
-        PodUpdate::Standalone { reason } => Some(format!("no Kubernetes API server: {reason}").into()),
-        PodUpdate::Unreachable { reason } => Some(format!("the Kubernetes API server cannot be used: {reason}").into()),
-        PodUpdate::Reachable => Some("the Kubernetes API server can be used again".into()),
-        PodUpdate::Listed(_) | PodUpdate::Applied(_) | PodUpdate::Deleted(_) => None,
     }
 }
 

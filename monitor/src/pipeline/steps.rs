@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use postern_ebpf::abi::LoginClass;
+
 use super::{Host, containers::Containers, entries::Crossing};
 use crate::{
     container::cgroup::CgroupContainer,
     event::{AuditChange, Capabilities, Entry, HostNamespace, Process, SeccompMode, SecurityContext, UserChange},
+    pod::PodUpdate,
     process::{KernelFacts, Known},
 };
 
@@ -78,5 +81,21 @@ pub(super) fn security_context(host: Host, facts: &KernelFacts) -> SecurityConte
         seccomp,
         no_new_privileges: facts.no_new_privileges,
         user_id: facts.user_id,
+    }
+}
+
+/// The class of a login mark.
+pub(super) fn class_of(mark: u32) -> Option<LoginClass> {
+    use LoginClass::{At, Console, Cron, Sshd};
+    [Sshd, Console, Cron, At].into_iter().find(|&class| class as u32 == mark)
+}
+
+/// What users are told when the API server comes or goes.
+pub(super) fn announcement(update: &PodUpdate) -> Option<Arc<str>> {
+    match update {
+        PodUpdate::Standalone { reason } => Some(format!("no Kubernetes API server: {reason}").into()),
+        PodUpdate::Unreachable { reason } => Some(format!("the Kubernetes API server cannot be used: {reason}").into()),
+        PodUpdate::Reachable => Some("the Kubernetes API server can be used again".into()),
+        PodUpdate::Listed(_) | PodUpdate::Applied(_) | PodUpdate::Deleted(_) => None,
     }
 }

@@ -2,24 +2,34 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::event::{Body, Container, Event, Summary};
 
 /// How many users, and how many containers, are listed of one session.
 const LISTED_MAX: usize = 32;
 
+/// How many files are. What is told of one session is bounded, and so is what is counted of it here.
+const FILES_MAX: usize = 64;
+
 /// By the session's id. As many as there are open sessions.
 #[derive(Default)]
-pub(super) struct Summaries(FxHashMap<Arc<str>, Summary>);
+pub(super) struct Summaries(FxHashMap<Arc<str>, Open>);
+
+#[derive(Default)]
+struct Open {
+    summary: Summary,
+    /// Each file once.
+    files: FxHashSet<Arc<str>>,
+}
 
 impl Summaries {
     pub(super) fn open(&mut self, id: &Arc<str>) {
-        self.0.insert(Arc::clone(id), Summary::default());
+        self.0.insert(Arc::clone(id), Open::default());
     }
 
     pub(super) fn note(&mut self, id: &str, event: &Event) {
-        let Some(summary) = self.0.get_mut(id) else { return };
+        let Some(Open { summary, files }) = self.0.get_mut(id) else { return };
         if event.alert.is_some() {
             summary.alerts += 1;
             return;
@@ -30,6 +40,15 @@ impl Summaries {
                 let name = || change.to.name.clone().unwrap_or_else(|| change.to.id.to_string().into());
                 summary.cut |= !list(&mut summary.users, name());
             }
+            Body::File(file) => {
+                let path = file.path.as_ref().unwrap_or(&file.name);
+                if files.insert(Arc::clone(path)) {
+                    summary.files += 1;
+                    let room = summary.file_paths.len() < FILES_MAX;
+                    summary.cut |= !room;
+                    summary.file_paths.extend(room.then(|| Arc::clone(path)));
+                }
+            }
             _ => {}
         }
         if let Some(container) = &event.container {
@@ -37,8 +56,15 @@ impl Summaries {
         }
     }
 
+    /// A file that is counted and of which no event tells.
+    pub(super) fn note_file(&mut self, id: &str) {
+        let Some(open) = self.0.get_mut(id) else { return };
+        open.summary.files += 1;
+        open.summary.cut = true;
+    }
+
     pub(super) fn close(&mut self, id: &str, duration_ns: u64) -> Summary {
-        Summary { duration_ns, ..self.0.remove(id).unwrap_or_default() }
+        Summary { duration_ns, ..self.0.remove(id).unwrap_or_default().summary }
     }
 }
 

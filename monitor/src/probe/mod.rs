@@ -18,7 +18,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, MapError},
+    maps::{Array, HashMap, MapError},
 };
 pub use counters::CounterReader;
 pub use postern_ebpf::abi::HookId;
@@ -156,6 +156,23 @@ impl Probe {
     pub fn counters(&mut self) -> Result<CounterReader, ProbeError> {
         let map = self.ebpf.take_map("COUNTERS").ok_or(ProbeError::Embedded("map COUNTERS"))?;
         CounterReader::new(map).map_err(|source| ProbeError::Map { map: "COUNTERS", source })
+    }
+
+    /// Has the kernel side remember, or no longer, what processes were forked from that end without an exec of their own.
+    pub fn want_forked(&mut self, wanted: bool) -> Result<(), ProbeError> {
+        let failed = |source| ProbeError::Map { map: "WANT_FORKED", source };
+        let map = self.ebpf.map_mut("WANT_FORKED").ok_or(ProbeError::Embedded("map WANT_FORKED"))?;
+        let mut words = Array::<_, u32>::try_from(map).map_err(failed)?;
+        words.set(0, u32::from(wanted), 0).map_err(failed)
+    }
+
+    /// The lineage of a process that runs, or that ended a moment ago without an exec of its own.
+    pub fn lineage(&self, pid: u32) -> Option<TaskState> {
+        ["TASKS", "FORKED"].into_iter().find_map(|name| {
+            let tasks = HashMap::<_, u32, [u8; size_of::<TaskState>()]>::try_from(self.ebpf.map(name)?).ok()?;
+            // An error says that it is not there.
+            Some(zerocopy::transmute!(tasks.get(&pid, 0).ok()?))
+        })
     }
 
     /// Tells the kernel side of processes that were there before it. What it has seen itself since then stands. Returns

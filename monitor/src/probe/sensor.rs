@@ -21,6 +21,8 @@ pub enum Sensor {
     Logins,
     /// With which key and from which port a login came.
     LoginDetails,
+    /// What people change on the node. Of no kernel program: armed elsewhere.
+    Files,
 }
 
 /// A sensor after its ladder was climbed.
@@ -33,7 +35,7 @@ pub struct Armed {
 }
 
 impl Sensor {
-    /// All of them, in the order in which they are armed.
+    /// Those of kernel programs, in the order in which they are armed.
     pub const ALL: [Self; 3] = [Self::Processes, Self::Logins, Self::LoginDetails];
 
     /// The name under which users see it.
@@ -42,6 +44,7 @@ impl Sensor {
             Self::Processes => "processes",
             Self::Logins => "logins",
             Self::LoginDetails => "login-details",
+            Self::Files => "files",
         }
     }
 
@@ -51,7 +54,13 @@ impl Sensor {
             Self::Processes => "nothing can be watched",
             Self::Logins => "logins are not seen, and processes carry no login",
             Self::LoginDetails => "logins lack method, key fingerprint and port",
+            Self::Files => "sessions do not say which files they changed",
         }
+    }
+
+    /// Whether an agent without it is not ready. Kernels before 5.9 cannot tell of files, and the rest works there.
+    pub const fn is_required(self) -> bool {
+        !matches!(self, Self::Files)
     }
 
     pub(super) fn arm(self, ebpf: &mut Ebpf, types: &Btf, settings: &ProbeSettings) -> Result<Armed, ProbeError> {
@@ -60,6 +69,7 @@ impl Sensor {
             Self::Processes => Ok(arm_processes(ebpf, types, settings.typed_tracepoints)?),
             Self::Logins => attach_library(ebpf, host_root, &["libpam.so.0"], &PAM),
             Self::LoginDetails => arm_login_details(ebpf, host_root),
+            Self::Files => Err("it has no kernel programs".to_owned()),
         };
         Ok(Armed { sensor: self, rung })
     }

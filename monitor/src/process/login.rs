@@ -21,6 +21,8 @@ use crate::{
 const ATTEMPTS_MAX: usize = 8_192;
 /// How long a refusal waits for the line that says more of it.
 const DETAIL_WAIT_NS: u64 = 1_000_000_000;
+/// How long after PAM has let somebody in the session is expected.
+const ADMITTED_NS: u64 = 10_000_000_000;
 /// How much of a name is kept, in bytes.
 const NAME_MAX: usize = 256;
 /// Item numbers of `pam_set_item`, from `security/_pam_types.h`.
@@ -88,12 +90,20 @@ struct Attempt {
     /// Whether this login was refused at least once, and said so.
     failed: bool,
     open: bool,
+    /// When PAM found nothing against a person's account.
+    admitted_ns: Option<u64>,
 }
 
 impl LoginTracker {
     /// How many logins were given up for want of room.
     pub fn given_up(&self) -> u64 {
         self.given_up
+    }
+
+    /// Whether somebody has been let in whose session is not open yet.
+    pub fn is_admitting(&self, now_ns: u64) -> bool {
+        let soon = |since: u64| now_ns.saturating_sub(since) < ADMITTED_NS;
+        self.attempts.values().any(|attempt| !attempt.open && attempt.admitted_ns.is_some_and(soon))
     }
 
     /// A call into libpam.
@@ -113,6 +123,10 @@ impl LoginTracker {
             }
             LoginCall::Authenticated | LoginCall::AccountChecked => {
                 attempt.checked(value, now_ns);
+                if login.call == LoginCall::AccountChecked && value == 0 {
+                    let by_person = matches!(attempt.class, Some(LoginClass::Sshd | LoginClass::Console));
+                    attempt.admitted_ns = by_person.then_some(now_ns);
+                }
                 None
             }
             LoginCall::OpenSession => {

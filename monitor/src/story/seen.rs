@@ -24,6 +24,8 @@ pub struct Seen {
     pub user: User,
     /// Where a login came from.
     pub source: Source,
+    /// The file that was changed.
+    pub file: File,
     /// The container.
     pub container: Named,
     /// The pod.
@@ -90,6 +92,16 @@ pub struct Source {
     pub ip: String,
     /// TCP port.
     pub port: u16,
+}
+
+/// `file`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct File {
+    /// Its path; empty where nobody knows it.
+    pub path: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// What has a name.
@@ -167,6 +179,7 @@ impl Default for Seen {
             process: Process::default(),
             user: User::default(),
             source: Source::default(),
+            file: File::default(),
             container: Named::default(),
             orchestrator: Orchestrator::default(),
             rule: Named::default(),

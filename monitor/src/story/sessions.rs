@@ -44,6 +44,8 @@ pub struct StorySession {
     pub users: BTreeSet<String>,
     /// Pods and containers that its processes were in.
     pub containers: BTreeSet<String>,
+    /// Files of the node that its processes changed, as far as they were told.
+    pub files: BTreeSet<String>,
 }
 
 /// A session with all its events, in their order.
@@ -164,6 +166,7 @@ fn first(seen: &Seen) -> StorySession {
         alerts: 0,
         users: BTreeSet::new(),
         containers: BTreeSet::new(),
+        files: BTreeSet::new(),
     }
 }
 
@@ -191,6 +194,10 @@ fn note(session: &mut StorySession, seen: &Seen) {
         "user-changed" => {
             let Named { id, name } = &seen.user.effective;
             session.users.insert(if name.is_empty() { id } else { name }.clone());
+        }
+        action if action.starts_with("file-") => {
+            let path = if seen.file.path.is_empty() { &seen.file.name } else { &seen.file.path };
+            session.files.insert(path.clone());
         }
         _ => {}
     }

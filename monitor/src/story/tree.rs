@@ -101,6 +101,10 @@ fn head(session: &StorySession, out: &mut String) -> fmt::Result {
             write!(out, "; {what} {}", names.join(", "))?;
         }
     }
+    match session.files.len() {
+        0 => {}
+        files => write!(out, "; changed {files} file{}", plural(files as u64))?,
+    }
     out.push_str("\n\n");
     Ok(())
 }
@@ -233,6 +237,17 @@ opened 2026-11-24 00:00:00Z, still open; 5 commands, 0 alerts
            00:00:04    date
 ";
         assert_eq!(written(&lines, Style::default()), expected);
+    }
+
+    #[test]
+    fn changed_files_stand_under_who_changed_them() {
+        let file = r#"{"@timestamp":"2026-11-24T00:00:02Z","event":{"action":"file-created"},"message":"Created /etc/x","file":{"path":"/etc/x"},"process":{"entity_id":"b"},"postern":{"session":{"id":"s1"}}}"#;
+        let out = written(
+            &[exec(0, "a", "sshd", "-bash"), exec(1, "b", "a", "tee /etc/x"), file.to_owned()],
+            Style::default(),
+        );
+        assert!(out.contains("; changed 1 file\n"), "{out}");
+        assert!(out.ends_with("└─ tee /etc/x\n           00:00:02    -- Created /etc/x\n"), "{out}");
     }
 
     #[test]

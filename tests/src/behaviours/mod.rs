@@ -9,6 +9,7 @@ mod says_what_is_wrong_and_ends;
 mod sees_every_exec;
 mod sees_ssh_logins;
 mod watches_containers;
+mod watches_files;
 mod watches_other_kernels;
 
 /// Something that the agent does.
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Behaviour> {
         follows_people::BEHAVIOURS,
         knows_what_runs_already::BEHAVIOURS,
         watches_containers::BEHAVIOURS,
+        watches_files::BEHAVIOURS,
         delivers_to_sinks::BEHAVIOURS,
         runs_from_its_image::BEHAVIOURS,
         accounts_for_every_record::BEHAVIOURS,

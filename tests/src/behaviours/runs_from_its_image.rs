@@ -110,7 +110,7 @@ fn image() {
     arguments.extend([image.as_str(), "postern-agent"]);
     let mut agent = Agent::of_command(containerd.ctr_command(&arguments), directory);
     let started = agent.wait_for("the agent to start", |event| action(event) == "agent-started");
-    assert_eq!(started["postern"]["sensors"].as_array().map(Vec::len), Some(3), "{started}");
+    assert_eq!(started["postern"]["sensors"].as_array().map(Vec::len), Some(4), "{started}");
 
     Command::new("/bin/true").arg("seen-from-the-image").status().expect("true");
     let event = agent.wait_for("an exec on the node", |event| is_exec_of(event, "seen-from-the-image"));

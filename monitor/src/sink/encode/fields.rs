@@ -181,21 +181,27 @@ const ACTIONS: Kind = OneOf(&[
     "container-started",
     "container-entered",
     "container-escaped",
+    "file-created",
+    "file-changed",
+    "file-attributes-changed",
+    "file-renamed",
+    "file-deleted",
     "agent-started",
     "agent-stopped",
     "agent-counted",
     "agent-changed",
     "events-lost",
 ]);
-const CATEGORIES: Kind = OneOf(&["authentication", "host", "process", "session"]);
-const TYPES: Kind = OneOf(&["change", "end", "info", "start"]);
+const CATEGORIES: Kind = OneOf(&["authentication", "file", "host", "process", "session"]);
+const TYPES: Kind = OneOf(&["change", "creation", "deletion", "end", "info", "start"]);
 const OUTCOMES: Kind = OneOf(&["failure", "success"]);
-const DATASETS: Kind = OneOf(&["postern.agent", "postern.container", "postern.login", "postern.process"]);
+const DATASETS: Kind =
+    OneOf(&["postern.agent", "postern.container", "postern.file", "postern.login", "postern.process"]);
 const CONFIDENCES: Kind = OneOf(&["certain", "likely", "linked"]);
 const ENRICHMENTS: Kind = OneOf(&["complete", "none", "partial"]);
 const NAMESPACES: Kind = OneOf(&["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"]);
 const SECCOMP: Kind = OneOf(&["disabled", "filter", "strict", "unknown"]);
-const CAUSES: Kind = OneOf(&["malformed", "ring", "sink"]);
+const CAUSES: Kind = OneOf(&["files", "malformed", "ring", "sink"]);
 const IN_MEMORY: Kind = OneOf(&["program", "script"]);
 const DOORS: Kind = OneOf(&[
     "init",
@@ -307,6 +313,12 @@ const TABLE: &[Row] = &[
     one(ROOT, "source.address", Keyword, "Where a login came from, as the login program gave it"),
     one(ROOT, "source.ip", Ip, "The address that a login came from"),
     one(ROOT, "source.port", Long, "The TCP port that a login came from"),
+    // Files.
+    one(ROOT, "file.path", Keyword, "The file's path on the node; not there where its folder was gone too soon"),
+    one(ROOT, "file.name", Keyword, "Its name, without the folder"),
+    one(ROOT, "file.directory", Keyword, "The folder that it is in"),
+    one(ROOT, "file.extension", Keyword, "What is behind the last dot of its name"),
+    one(ROOT, "file.type", OneOf(&["dir", "file"]), "Whether it is a folder"),
     // Containers and pods.
     one(ROOT, "container.id", Keyword, "The container's whole id"),
     one(ROOT, "container.name", Keyword, "Its name in the pod, or what the runtime calls it"),
@@ -371,7 +383,10 @@ const TABLE: &[Row] = &[
     one(ROOT, "postern.session.alerts", Long, "At its end: alerts raised"),
     many(ROOT, "postern.session.users", Keyword, "At its end: users that its processes became, the first 32"),
     many(ROOT, "postern.session.containers", Keyword, "At its end: containers that it entered, the first 32"),
-    one(ROOT, "postern.session.cut", Boolean, "Set where there were more users or containers than are listed"),
+    one(ROOT, "postern.session.files", Long, "At its end: files of the node that were changed"),
+    many(ROOT, "postern.session.file_paths", Keyword, "At its end: their paths, the first 64"),
+    one(ROOT, "postern.session.cut", Boolean, "Set where there were more users, containers or files than are listed"),
+    one(ROOT, "postern.file.from", Keyword, "The path that a renamed file had before"),
     one(ROOT, "postern.user_change.program", Keyword, "Path of the program that changed the user"),
     one(ROOT, "postern.login.door", DOORS, "By which door the login was tried"),
     one(ROOT, "postern.login.method", Keyword, "How the user proved to be who they say, as SSH names it"),

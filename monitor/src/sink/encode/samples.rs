@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::event::{
     AgentEvent, Alert, AuditChange, Body, Capabilities, Confidence, Container, Counters, Credentials, Door, Enrichment,
-    EntityId, Entry, EntryType, Event, Executable, HostNamespace, Image, InMemory, Lineage, Login, LoginMethod, Loss,
-    LossCause, Node, Owner, Pod, Process, ProcessKey, Rule, SeccompMode, SecurityContext, Session, Severity, Source,
-    Summary, Technique, Terminal, Termination, Timestamp, User, UserChange,
+    EntityId, Entry, EntryType, Event, Executable, FileAction, FileChange, HostNamespace, Image, InMemory, Lineage,
+    Login, LoginMethod, Loss, LossCause, Node, Owner, Pod, Process, ProcessKey, Rule, SeccompMode, SecurityContext,
+    Session, Severity, Source, Summary, Technique, Terminal, Termination, Timestamp, User, UserChange,
 };
 
 const ALL_CAPABILITIES: Capabilities = Capabilities((1 << 41) - 1);
@@ -64,6 +64,7 @@ pub(crate) fn all() -> Vec<Event> {
     all.extend(logins(5));
     all.extend(containers(20));
     all.extend(agent(30));
+    all.extend(files(50));
     all.extend(alerts(40));
     all
 }
@@ -235,6 +236,8 @@ fn logins(from: u64) -> Vec<Event> {
         alerts: 1,
         users: vec!["root".into()],
         containers: vec!["shop/web-1/web".into()],
+        files: 65,
+        file_paths: vec!["/etc/passwd".into()],
         cut: true,
     };
     let closed = Login { summary: Some(summary), ..login() };
@@ -406,11 +409,24 @@ fn agent(from: u64) -> Vec<Event> {
         AgentEvent::Counted(counters()),
         lost(3, LossCause::Ring),
         lost(1, LossCause::Malformed),
+        lost(1, LossCause::Files),
         lost(12, LossCause::Sink { name: "fluentd-2".into(), reason: "no acknowledgement in 30 s".into() }),
         AgentEvent::Changed { message: "the API server went away".into() },
         AgentEvent::Stopped { reason: "SIGTERM".into(), counters: counters() },
     ];
     (from..).zip(all).map(|(sequence, agent)| event(sequence, Body::Agent(agent), None)).collect()
+}
+
+fn files(from: u64) -> Vec<Event> {
+    use FileAction::{AttributesChanged, Changed, Created, Deleted, Passed, Renamed};
+    let all = [Created, Changed, AttributesChanged, Renamed, Deleted, Passed].map(|action| FileChange {
+        action,
+        path: (action != Deleted).then(|| "/etc/cron.d/a\nb.conf".into()),
+        name: "a\nb.conf".into(),
+        from: (action == Renamed).then(|| "/etc/cron.d/4913".into()),
+        is_directory: action == Deleted,
+    });
+    (from..).zip(all).map(|(sequence, file)| event(sequence, Body::File(Arc::new(file)), Some(ssh_lineage()))).collect()
 }
 
 fn alerts(from: u64) -> Vec<Event> {

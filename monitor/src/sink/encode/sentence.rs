@@ -7,8 +7,8 @@ use std::{
 
 use super::escape::Foreign;
 use crate::event::{
-    AgentEvent, AuditChange, Body, Container, Counters, Event, Login, Loss, LossCause, SecurityContext, Source,
-    Termination, User, UserChange,
+    AgentEvent, AuditChange, Body, Container, Counters, Event, FileAction, FileChange, Login, Loss, LossCause,
+    SecurityContext, Source, Termination, User, UserChange,
 };
 
 /// The sentence; `None` where the fields say it all (executions and ends).
@@ -41,6 +41,7 @@ impl Display for Sentence<'_> {
                 container("was entered from outside", self.0.container.as_deref(), context, f)
             }
             Body::ContainerEscaped => escaped(self.0.container.as_deref(), f),
+            Body::File(file) => touched(file, f),
             Body::Agent(agent) => about_agent(agent, f),
         }
     }
@@ -89,7 +90,14 @@ fn closed(login: &Login, container: Option<&Container>, f: &mut Formatter<'_>) -
     }
     from(&login.source, f)?;
     match &login.summary {
-        Some(summary) => write!(f, " after {} and {} commands", Span(summary.duration_ns), summary.commands),
+        Some(summary) => {
+            write!(f, " after {} and {} commands", Span(summary.duration_ns), summary.commands)?;
+            match summary.files {
+                0 => Ok(()),
+                1 => f.write_str(", which changed 1 file"),
+                files => write!(f, ", which changed {files} files"),
+            }
+        }
         None => Ok(()),
     }
 }
@@ -122,6 +130,26 @@ fn disputed(change: AuditChange, f: &mut Formatter<'_>) -> fmt::Result {
     match change.to {
         Some(to) => write!(f, " for {to}"),
         None => f.write_str(" for none"),
+    }
+}
+
+/// What was done to which file.
+pub(super) fn touched(file: &FileChange, f: &mut Formatter<'_>) -> fmt::Result {
+    let what = match file.action {
+        FileAction::Created => "Created",
+        FileAction::Changed => "Changed",
+        FileAction::AttributesChanged => "Changed attributes of",
+        FileAction::Renamed => "Renamed",
+        FileAction::Deleted => "Deleted",
+        FileAction::Passed => "Created and deleted",
+    };
+    write!(f, "{what} ")?;
+    if let Some(from) = &file.from {
+        write!(f, "{} to ", Foreign(from))?;
+    }
+    match &file.path {
+        Some(path) => Foreign(path).fmt(f),
+        None => write!(f, "{} in a directory that is gone", Foreign(&file.name)),
     }
 }
 
@@ -220,6 +248,7 @@ fn lost(loss: &Loss, f: &mut Formatter<'_>) -> fmt::Result {
     match &loss.cause {
         LossCause::Ring => f.write_str("the kernel's ring had no room"),
         LossCause::Malformed => f.write_str("the record could not be decoded"),
+        LossCause::Files => f.write_str("the kernel's queue of file events was full, and nobody knows how often more"),
         LossCause::Sink { name, reason } => write!(f, "sink {} had no room: {}", Foreign(name), Foreign(reason)),
     }
 }

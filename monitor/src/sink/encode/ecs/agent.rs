@@ -30,6 +30,7 @@ pub(super) fn own(agent: &AgentEvent, fields: &mut Object<'_>) {
             match &loss.cause {
                 LossCause::Ring => fields.text("cause", "ring"),
                 LossCause::Malformed => fields.text("cause", "malformed"),
+                LossCause::Files => fields.text("cause", "files"),
                 LossCause::Sink { name, .. } => {
                     fields.text("cause", "sink");
                     fields.text("sink", name);

@@ -40,5 +40,7 @@ pub(super) fn summary(summary: &Summary, fields: &mut Object<'_>) {
     fields.number("alerts", summary.alerts);
     fields.texts("users", summary.users.iter().map(|user| &**user));
     fields.texts("containers", summary.containers.iter().map(|container| &**container));
+    fields.number("files", summary.files);
+    fields.texts("file_paths", summary.file_paths.iter().map(|path| &**path));
     fields.flag("cut", summary.cut);
 }

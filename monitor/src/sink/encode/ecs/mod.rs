@@ -4,6 +4,7 @@
 mod agent;
 mod capabilities;
 mod container;
+mod file;
 mod login;
 mod memo;
 mod process;
@@ -65,6 +66,9 @@ impl Encoder {
         top.object("user", |fields| user(event, fields));
         if let Some(login) = event.login() {
             top.object("source", |fields| login::source(&login.source, fields));
+        }
+        if let Body::File(file) = &event.body {
+            top.object("file", |fields| file::fields(file, fields));
         }
         self.container(event, top);
         related(event, top);
@@ -163,6 +167,7 @@ impl Encoder {
                     }
                 });
             }
+            Body::File(file) => fields.object("file", |fields| file::own(file, fields)),
             Body::Agent(agent) => agent::own(agent, fields),
             Body::Exec | Body::End { .. } | Body::Terminated(_) | Body::ContainerEscaped => {}
         }
@@ -203,6 +208,7 @@ const fn dataset(body: &Body) -> &'static str {
         | Body::SessionDisputed(_)
         | Body::Terminated(_) => "postern.login",
         Body::ContainerStarted(_) | Body::ContainerEntered(_) | Body::ContainerEscaped => "postern.container",
+        Body::File(_) => "postern.file",
         Body::Agent(_) => "postern.agent",
     }
 }

@@ -82,6 +82,7 @@ fn action(event: &Event) -> (Label, &'static str) {
         Body::ContainerStarted(_) => ("container", MAGENTA),
         Body::ContainerEntered(_) => ("entered", MAGENTA),
         Body::ContainerEscaped => ("escaped", BOLD_RED),
+        Body::File(_) => ("file", ""),
         Body::Agent(AgentEvent::Lost(_)) => ("LOST", BOLD_RED),
         Body::Agent(AgentEvent::Counted(_)) => ("counted", DIM),
         Body::Agent(_) => ("agent", BLUE),

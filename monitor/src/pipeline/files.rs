@@ -1,0 +1,327 @@
+//! What people change on the node: whose a change is, what of it is told, and that nothing of it comes after the session's
+//! own summary.
+//!
+//! The kernel tells of files by another way than of processes, and without a time. So whoever hands changes in has read them
+//! before the records that are handled first, and a session that ends while files are watched is closed only with the second
+//! hand-over after its end: whatever it changed has been read by then.
+
+use std::sync::Arc;
+
+use postern_ebpf::abi::{ProcessKey, TaskState};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::Pipeline;
+use crate::{
+    event::{AgentEvent, Body, Enrichment, Entry, Event, FileAction, FileChange, Lineage, Process},
+    files::{Deed, Touch},
+    process::text::printable,
+};
+
+/// How many files of one session are told; more are counted.
+const TOLD_MAX: usize = 1_000;
+/// The same, in bytes of their paths.
+const TOLD_BYTES: usize = 256 << 10;
+/// For how long what a process does to a file once more is the same change, in nanoseconds.
+const SAME_NS: u64 = 5_000_000_000;
+/// How many changes are remembered for that, and then none for a moment.
+const RECENT_MAX: usize = 1_024;
+/// Files in which login programs keep accounts of who is in. What anybody else does to them matters.
+const ACCOUNTS: [&str; 9] = [
+    "/run/utmp",
+    "/run/sudo/ts/",
+    "/var/lib/sudo/",
+    "/var/run/utmp",
+    "/var/run/sudo/ts/",
+    "/var/log/wtmp",
+    "/var/log/lastlog",
+    "/var/log/btmp",
+    "/var/log/faillog",
+];
+/// Programs that do.
+const ACCOUNTANTS: [&str; 9] = ["sudo", "su", "login", "sshd", "sshd-session", "utempter", "screen", "tmux", "runuser"];
+/// What PAM has made anew at each login, before the person's own first program: it is nobody's, and does not last.
+const GREETINGS: [&str; 2] = ["/run/motd.dynamic", "/run/motd.dynamic.new"];
+/// Where runtimes keep what containers write to their own file systems.
+const LAYERS: [&str; 4] =
+    ["/io.containerd.snapshotter.v1.", "/overlay2/", "/overlay-containers/", "/containers/storage/overlay/"];
+
+/// What is remembered of files.
+#[derive(Default)]
+pub(super) struct FileChanges {
+    /// Whether files are watched, and so hand-overs come.
+    watched: bool,
+    recent: FxHashMap<(u32, Arc<str>), (FileAction, u64)>,
+    sessions: FxHashMap<Arc<str>, Told>,
+    /// Ends of sessions that wait for the hand-over after the next, and for the next.
+    later: Vec<Closing>,
+    next: Vec<Closing>,
+}
+
+/// What was told of one session.
+#[derive(Default)]
+struct Told {
+    paths: FxHashSet<Arc<str>>,
+    bytes: usize,
+    full: bool,
+}
+
+/// The end of a session.
+enum Closing {
+    /// Of a login, and when.
+    Login(ProcessKey, u64),
+    /// Of an entry into a container, by the last event of it.
+    Container(Box<Event>),
+}
+
+/// Whose a change is.
+struct Owner {
+    process: Arc<Process>,
+    entry: Arc<Entry>,
+    leader: Option<Arc<Process>>,
+    container: Option<Arc<str>>,
+}
+
+impl FileChanges {
+    /// Whether something waits for the next hand-over.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.later.is_empty() || !self.next.is_empty()
+    }
+}
+
+impl Pipeline {
+    /// Whether files are to be watched: somebody is on the node, or is about to be.
+    pub fn wants_files(&self, now_ns: u64) -> bool {
+        self.entries.has_people() || self.logins.is_admitting(now_ns)
+    }
+
+    /// Whether a process is in a person's session; `None` where it is not known, and its lineage decides.
+    pub fn is_in_session(&self, pid: u32) -> Option<bool> {
+        self.processes.by_pid(pid).map(|known| known.entry.as_ref().is_some_and(|entry| entry.session().is_some()))
+    }
+
+    /// The same of a process that never executed.
+    pub fn is_fork_in_session(&self, state: &TaskState) -> bool {
+        self.owner_of_fork(0, state).is_some()
+    }
+
+    /// Files are watched from now on, or are not.
+    pub(super) fn files_watched(&mut self, watched: bool) {
+        self.files.watched = watched;
+        if !watched {
+            self.close_waiting();
+            self.close_waiting();
+            self.files.recent = FxHashMap::default();
+            // What is left are sessions that went on after they were closed.
+            self.files.sessions = FxHashMap::default();
+        }
+    }
+
+    /// What was done to files, with the lineage of those who never executed.
+    pub(super) fn touched(&mut self, touches: Vec<Touch>, forks: &FxHashMap<u32, TaskState>, now_ns: u64) {
+        for touch in touches {
+            self.touch(&touch, forks.get(&touch.pid), now_ns);
+        }
+        self.close_waiting();
+    }
+
+    fn touch(&mut self, touch: &Touch, fork: Option<&TaskState>, now_ns: u64) {
+        let Some(owner) = self.owner(touch.pid, fork) else { return };
+        let Some(session) = owner.entry.session().cloned() else { return };
+        let file = change(touch);
+        let name = owner.process.executable_name();
+        if is_of_login(name, &file) || owner.container.is_some() && is_of_container(&file) {
+            return;
+        }
+        let key = file.path.as_ref().unwrap_or(&file.name);
+        let recent = &mut self.files.recent;
+        if recent.len() >= RECENT_MAX {
+            recent.clear();
+        }
+        let last = recent.get(&(touch.pid, Arc::clone(key)));
+        if last.is_some_and(|&(last, then)| now_ns.saturating_sub(then) < SAME_NS && is_same(last, file.action)) {
+            return;
+        }
+        recent.insert((touch.pid, Arc::clone(key)), (file.action, now_ns));
+        match self.files.sessions.entry(Arc::clone(&session.id)).or_default().admit(key) {
+            Admitted::Told => {}
+            Admitted::Full => {
+                let message = format!(
+                    "more than {TOLD_MAX} files changed in session {}: the others are only counted",
+                    session.id
+                );
+                self.agent(AgentEvent::Changed { message: message.into() }, now_ns);
+                return self.entries.note_file(&session.id);
+            }
+            Admitted::Counted => return self.entries.note_file(&session.id),
+        }
+        let lineage = Lineage {
+            process: owner.process,
+            parent: None,
+            group_leader: None,
+            session_leader: None,
+            entry_leader: owner.leader,
+            entry: Some(owner.entry),
+        };
+        let container = owner.container.and_then(|id| self.containers.reference(&id));
+        let enrichment = if file.path.is_some() { Enrichment::Complete } else { Enrichment::Partial };
+        let event = Event { enrichment, ..self.event(Body::File(Arc::new(file)), Some(lineage), now_ns) };
+        if let Some(event) = self.containers.complete(event, container.as_ref(), now_ns) {
+            self.send(event);
+        }
+    }
+
+    fn owner(&self, pid: u32, fork: Option<&TaskState>) -> Option<Owner> {
+        if let Some(known) = self.processes.by_pid(pid) {
+            return Some(Owner {
+                process: Arc::clone(&known.process),
+                entry: known.entry.clone()?,
+                leader: known.entry_leader.clone(),
+                container: known.container.clone(),
+            });
+        }
+        self.owner_of_fork(pid, fork?)
+    }
+
+    /// A process that was forked and never executed does what it does as the program that it was forked from. One of a login
+    /// program itself belongs to the login: sshd serves files so.
+    fn owner_of_fork(&self, pid: u32, state: &TaskState) -> Option<Owner> {
+        let image = self.processes.get(state.image);
+        if let Some(known) = image
+            && let Some(entry) = known.entry.as_ref().filter(|entry| entry.session().is_some())
+        {
+            return Some(Owner {
+                process: Arc::clone(&known.process),
+                entry: Arc::clone(entry),
+                leader: known.entry_leader.clone(),
+                container: known.container.clone(),
+            });
+        }
+        let entry = self.entries.of_login(&state.entry).filter(|entry| entry.session().is_some())?;
+        let process = match image {
+            Some(known) => Arc::clone(&known.process),
+            None => Arc::new(self.decoder.unknown(ProcessKey::new(pid, 0), b"")),
+        };
+        Some(Owner { process, entry: Arc::new(entry), leader: None, container: None })
+    }
+
+    /// A login's session is over: now, or once all that it did is known.
+    pub(super) fn close(&mut self, process: ProcessKey, now_ns: u64) {
+        if self.files.watched && self.entries.is_open(process) {
+            self.files.later.push(Closing::Login(process, now_ns));
+        } else {
+            self.close_now(process, now_ns);
+        }
+    }
+
+    fn close_now(&mut self, process: ProcessKey, now_ns: u64) {
+        if let Some(login) = self.entries.close(process, self.decoder.time(now_ns)) {
+            self.forget_session(&login);
+            self.session_event(Body::SessionClosed(login), process, Enrichment::Complete, now_ns);
+        }
+    }
+
+    /// An entry into a container is over. Yields the event that says so, unless that has to wait.
+    pub(super) fn close_entry(&mut self, event: &Event, leader: ProcessKey) -> Option<Event> {
+        if self.files.watched && self.entries.is_open(leader) {
+            self.files.later.push(Closing::Container(Box::new(event.clone())));
+            return None;
+        }
+        let login = self.entries.settle_end(leader, event.time)?;
+        self.forget_session(&login);
+        Some(Event { body: Body::SessionClosed(login), ..event.clone() })
+    }
+
+    fn forget_session(&mut self, login: &crate::event::Login) {
+        if let Some(session) = &login.session {
+            self.files.sessions.remove(&session.id);
+        }
+    }
+
+    fn close_waiting(&mut self) {
+        let ready = std::mem::replace(&mut self.files.next, std::mem::take(&mut self.files.later));
+        for closing in ready {
+            match closing {
+                Closing::Login(process, now_ns) => self.close_now(process, now_ns),
+                Closing::Container(event) => {
+                    let Some(leader) = event.lineage.as_ref().map(|lineage| lineage.process.key) else { continue };
+                    let Some(login) = self.entries.settle_end(leader, event.time) else { continue };
+                    self.forget_session(&login);
+                    self.number(Event { body: Body::SessionClosed(login), ..*event });
+                }
+            }
+        }
+    }
+}
+
+/// What becomes of a change of one more file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admitted {
+    Told,
+    /// Counted from here on.
+    Full,
+    Counted,
+}
+
+impl Told {
+    fn admit(&mut self, path: &Arc<str>) -> Admitted {
+        if self.paths.contains(path) {
+            return Admitted::Told;
+        }
+        if self.paths.len() >= TOLD_MAX || self.bytes + path.len() > TOLD_BYTES {
+            return if std::mem::replace(&mut self.full, true) { Admitted::Counted } else { Admitted::Full };
+        }
+        self.bytes += path.len();
+        self.paths.insert(Arc::clone(path));
+        Admitted::Told
+    }
+}
+
+fn change(touch: &Touch) -> FileChange {
+    FileChange {
+        action: match touch.deed {
+            Deed::Created => FileAction::Created,
+            Deed::Changed => FileAction::Changed,
+            Deed::AttributesChanged => FileAction::AttributesChanged,
+            Deed::Renamed => FileAction::Renamed,
+            Deed::Deleted => FileAction::Deleted,
+            Deed::Passed => FileAction::Passed,
+        },
+        path: touch.path.as_deref().map(printable),
+        name: match touch.path.as_deref().filter(|_| &*touch.name == b".") {
+            Some(path) => printable(path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()),
+            None => printable(&touch.name),
+        },
+        from: touch.from.as_deref().map(printable),
+        is_directory: touch.is_directory,
+    }
+}
+
+/// Whether a change only goes on with the one before it.
+fn is_same(before: FileAction, now: FileAction) -> bool {
+    use FileAction::{AttributesChanged, Changed, Created};
+    match now {
+        Changed => matches!(before, Created | Changed),
+        AttributesChanged => matches!(before, Created | Changed | AttributesChanged),
+        _ => false,
+    }
+}
+
+/// Whether a login writes down who is in, or makes its greeting. To remove such a file is another thing.
+fn is_of_login(program: &str, file: &FileChange) -> bool {
+    let Some(path) = file.path.as_deref().filter(|_| !matches!(file.action, FileAction::Deleted | FileAction::Passed))
+    else {
+        return false;
+    };
+    let is_account = |it: &str| if it.ends_with('/') { path.starts_with(it) } else { path == it };
+    let by_accountant = ACCOUNTANTS.contains(&program) && file.action != FileAction::Renamed;
+    GREETINGS.contains(&path) || by_accountant && ACCOUNTS.iter().any(|it| is_account(it))
+}
+
+/// Whether a file is on a container's own file system, seen from below.
+fn is_of_container(file: &FileChange) -> bool {
+    file.path.as_deref().is_none_or(|path| LAYERS.iter().any(|layer| path.contains(layer)))
+}
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

@@ -110,7 +110,7 @@ mod tests {
         let mut all = Vec::new();
         for pid in [std::process::id(), 4_000_001] {
             let exec = replay::Exec { pid, previous: 0, path: "/bin/sh", args: &[], cgroup: "/a.slice/b" };
-            all.extend_from_slice(Written::exec(0, exec, |_| {}).bytes());
+            all.extend_from_slice(Written::exec(0, exec, |body| body.file.inode = 7).bytes());
             all.resize(all.len().next_multiple_of(8), 0);
         }
         all

@@ -18,6 +18,15 @@ impl Summaries {
         self.0.insert(Arc::clone(id), Summary::default());
     }
 
+    /// What another run has counted.
+    pub(super) fn put(&mut self, id: &Arc<str>, summary: Summary) {
+        self.0.insert(Arc::clone(id), summary);
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&Summary> {
+        self.0.get(id)
+    }
+
     pub(super) fn note(&mut self, id: &str, event: &Event) {
         let Some(summary) = self.0.get_mut(id) else { return };
         if event.alert.is_some() {

@@ -5,7 +5,7 @@ use postern_ebpf::abi::{EntryMark, ExecBody, LoginCall, LoginClass};
 use super::*;
 use crate::{
     detect::AccessRule,
-    event::{Confidence, EntryType, Pod},
+    event::{Confidence, Entry, EntryType, Pod},
     pod::{CommandPurpose, ContainerFacts, ContainerKind, PodCommand, PodFacts},
     replay::{self, Written, in_container, key},
 };

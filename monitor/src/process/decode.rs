@@ -132,6 +132,7 @@ impl Decoder {
             start: self.time(key.start_ns),
             inner_pid: None,
             name: printable(crate::record::until_zero(comm)),
+            forked: true,
             ..image.clone()
         }
     }
@@ -155,6 +156,7 @@ impl Decoder {
             credentials: Credentials::default(),
             terminal: None,
             seeded: true,
+            forked: false,
         }
     }
 
@@ -188,6 +190,7 @@ impl Decoder {
             credentials: self.credentials(raw.credentials, facts.namespaces.mnt == self.host_mnt),
             terminal: (raw.tty.major != 0).then_some(Terminal { major: raw.tty.major, minor: raw.tty.minor }),
             seeded,
+            forked: false,
         }
     }
 

@@ -3,6 +3,9 @@
 mod accounts_for_every_record;
 mod delivers_to_sinks;
 mod follows_people;
+mod goes_on_after_a_restart;
+mod knows_maintenance;
+mod names_who_is_attached;
 mod runs_from_its_image;
 mod says_what_is_wrong_and_ends;
 mod sees_every_exec;
@@ -26,6 +29,9 @@ pub fn all() -> Vec<Behaviour> {
         sees_every_exec::BEHAVIOURS,
         sees_ssh_logins::BEHAVIOURS,
         follows_people::BEHAVIOURS,
+        names_who_is_attached::BEHAVIOURS,
+        knows_maintenance::BEHAVIOURS,
+        goes_on_after_a_restart::BEHAVIOURS,
         watches_containers::BEHAVIOURS,
         delivers_to_sinks::BEHAVIOURS,
         runs_from_its_image::BEHAVIOURS,

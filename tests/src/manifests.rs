@@ -76,10 +76,11 @@ fn every_resource_is_listed_and_is_what_the_api_takes() {
 }
 
 #[test]
-fn the_agent_may_read_pods_and_nothing_else() {
+fn the_agent_may_read_pods_and_nodes_and_nothing_else() {
     let rbac = documents("base/rbac.yaml");
-    let pods = json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"] }]);
-    assert_eq!(rbac[0]["rules"], pods);
+    let read =
+        |resource: &str| json!({ "apiGroups": [""], "resources": [resource], "verbs": ["get", "list", "watch"] });
+    assert_eq!(rbac[0]["rules"], json!([read("pods"), read("nodes")]));
     assert_eq!(rbac[1]["roleRef"]["name"], rbac[0]["metadata"]["name"]);
     let account = document("base/serviceaccount.yaml")["metadata"].clone();
     let subject = json!([{ "kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"] }]);

@@ -36,7 +36,7 @@ const BUILD_PACKAGES: [Package; 6] = [
 
 /// Real programs to watch, the static C library for the image, and a C++ compiler for libFuzzer,
 /// and a machine for another kernel.
-const TEST_PACKAGES: [Package; 12] = [
+const TEST_PACKAGES: [Package; 15] = [
     package("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
     package("g++", "/usr/bin/g++"),
     package("openssh-server", "/usr/sbin/sshd"),
@@ -45,6 +45,9 @@ const TEST_PACKAGES: [Package; 12] = [
     package("sudo", "/usr/bin/sudo"),
     package("dropbear-bin", "/usr/sbin/dropbear"),
     package("at", "/usr/sbin/atd"),
+    package("cron", "/usr/sbin/cron"),
+    package("tmux", "/usr/bin/tmux"),
+    package("screen", "/usr/bin/screen"),
     package("containerd", "/usr/bin/containerd"),
     package("runc", "/usr/sbin/runc"),
     package("busybox-static", "/bin/busybox"),

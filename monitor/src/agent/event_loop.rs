@@ -15,6 +15,7 @@ use super::{
     files::FileWatch,
     inbox::{Mail, Message},
     machine::since_boot_ns,
+    state::StateFile,
     terminate,
 };
 use crate::{
@@ -57,6 +58,7 @@ pub(super) struct EventLoop {
     pub(super) counters: CounterReader,
     pub(super) files: FileWatch,
     pub(super) pipeline: Pipeline,
+    pub(super) state: Option<StateFile>,
     pub(super) mail: Mail,
     pub(super) publisher: Publisher,
     pub(super) lookups: tokio::sync::mpsc::Sender<Arc<CgroupContainer>>,
@@ -169,6 +171,16 @@ impl EventLoop {
         self.count();
         self.tell_losses();
         self.pipeline.tick(since_boot_ns());
+        self.save(false);
+    }
+
+    /// Leaves the next run what is known of open sessions: at the end all of it, before that what a killed agent would miss most.
+    fn save(&mut self, always: bool) {
+        let Some(state) = &mut self.state else { return };
+        let Some(saved) = self.pipeline.save(always) else { return };
+        if let Some(message) = state.write(saved) {
+            self.pipeline.input(Input::Agent(AgentEvent::Changed { message: message.into() }), since_boot_ns());
+        }
     }
 
     /// What the sinks' queues had no room for.
@@ -243,6 +255,7 @@ impl EventLoop {
         self.drain();
         self.pipeline.finish(since_boot_ns());
         self.publish();
+        self.save(true);
         self.count();
         self.tell_losses();
         let counters = self.pipeline.counters();

@@ -9,6 +9,7 @@ mod inbox;
 mod lookups;
 mod machine;
 mod reload;
+mod state;
 mod terminate;
 
 use std::{
@@ -34,6 +35,7 @@ use self::{
     files::FileWatch,
     inbox::{Inbox, Mail, Message, inbox},
     machine::{boot_time_ns, since_boot_ns},
+    state::StateFile,
 };
 use crate::{
     admin::{Admin, AdminError, Health},
@@ -138,6 +140,7 @@ pub struct Agent {
     ring: Ring,
     counters: CounterReader,
     pipeline: Pipeline,
+    state: Option<StateFile>,
     armed: Vec<Armed>,
     files: Option<Files>,
     notices: Vec<String>,
@@ -187,12 +190,16 @@ impl Agent {
         let running = seen.processes.iter().filter(|it| it.namespaces.mnt == host.namespaces.mnt);
         let sshd: BTreeSet<PathBuf> = running.filter_map(|process| sshd_path(process, &host_root)).collect();
         notices.extend(probe.watch_login_programs(sshd.iter().map(PathBuf::as_path)));
+        let state = config.state.clone().map(StateFile::new);
+        if let Some(state) = &state {
+            notices.extend(take_over(state, &mut pipeline, &seen.processes));
+        }
         let marks = pipeline.seed(&seen.processes, since_boot_ns());
         let refused = probe.seed(marks.into_iter())?;
         if refused > 0 {
             notices.push(format!("{refused} processes that already run do not fit the kernel side's table"));
         }
-        Ok(Self { config, node, probe, ring, counters, pipeline, armed, files, notices })
+        Ok(Self { config, node, probe, ring, counters, pipeline, state, armed, files, notices })
     }
 
     /// What every event says of this node.
@@ -237,6 +244,7 @@ impl Agent {
         });
         let lookups = self.start_lookups(&inbox, &tasks);
         let mut pods = self.start_pods(&inbox, &tasks);
+        self.start_node(&inbox, &tasks);
         let deadline = self.config.shutdown_deadline;
         let mut events = self.start_events(Started { mail, publisher, lookups, health, figures })?;
 
@@ -297,6 +305,7 @@ impl Agent {
             Some(armed) => health.set_not_ready(format!("the sensor {} is not armed", armed.sensor.name())),
         }
         self.pipeline.input(Input::Agent(AgentEvent::Started { sensors, missing }), since_boot_ns());
+        self.pipeline.tell_ended(since_boot_ns());
     }
 
     /// Answers those who ask on this node. Where it cannot, the agent goes on without: that is no part of what it watches.
@@ -320,15 +329,7 @@ impl Agent {
     fn start_pods(&self, inbox: &Inbox, tasks: &Tasks) -> oneshot::Receiver<pod::WatchError> {
         let (fail, failed) = oneshot::channel();
         let (updates, mut received) = mpsc::channel(256);
-        let settings = ApiSettings {
-            mode: match self.config.kubernetes.mode {
-                KubernetesMode::Auto => ApiMode::Auto,
-                KubernetesMode::Off => ApiMode::Off,
-                KubernetesMode::Required => ApiMode::Required,
-            },
-            kubeconfig: self.config.kubernetes.kubeconfig.clone(),
-            ..ApiSettings::default()
-        };
+        let settings = self.api_settings();
         let (node, cancel) = (Arc::clone(&self.node), tasks.cancel.clone());
         tasks.spawn(async move {
             if let Err(error) = pod::watch(&settings, &node.name, updates, cancel).await {
@@ -348,6 +349,40 @@ impl Agent {
         failed
     }
 
+    /// Watches the node's own object, for the maintenance that its annotations announce. Where it cannot, there is none: what is
+    /// wrong with the way to the API server is said of pods.
+    fn start_node(&self, inbox: &Inbox, tasks: &Tasks) {
+        if !self.config.kubernetes.watches_node() {
+            return;
+        }
+        let (updates, mut received) = mpsc::channel(16);
+        let (settings, keys) = (self.api_settings(), self.config.kubernetes.maintenance.keys.clone());
+        let (node, cancel) = (Arc::clone(&self.node), tasks.cancel.clone());
+        tasks.spawn(async move {
+            if let Err(error) = pod::watch_node(&settings, &node.name, keys, updates, cancel).await {
+                tracing::warn!(%error, "the Node object is not watched");
+            }
+        });
+        let inbox = inbox.clone();
+        tasks.spawn(async move {
+            while let Some(update) = received.recv().await {
+                tell(&inbox, Message::Input(Input::Node(update))).await;
+            }
+        });
+    }
+
+    fn api_settings(&self) -> ApiSettings {
+        ApiSettings {
+            mode: match self.config.kubernetes.mode {
+                KubernetesMode::Auto => ApiMode::Auto,
+                KubernetesMode::Off => ApiMode::Off,
+                KubernetesMode::Required => ApiMode::Required,
+            },
+            kubeconfig: self.config.kubernetes.kubeconfig.clone(),
+            ..ApiSettings::default()
+        }
+    }
+
     /// Starts the thread of the event loop. What comes back ends when the thread does.
     fn start_events(self, started: Started) -> Result<oneshot::Receiver<()>, Failure> {
         let (end, ended) = oneshot::channel();
@@ -357,6 +392,7 @@ impl Agent {
             counters: self.counters,
             files: FileWatch::new(self.files, Arc::clone(&started.figures)),
             pipeline: self.pipeline,
+            state: self.state,
             mail: started.mail,
             publisher: started.publisher,
             lookups: started.lookups,
@@ -406,6 +442,16 @@ impl Tasks {
             tracing::error!("tasks did not end before the deadline");
         }
     }
+}
+
+/// Takes in what another run knew of the sessions that are open. What comes back is why it cannot be.
+fn take_over(state: &StateFile, pipeline: &mut Pipeline, processes: &[SeedProcess]) -> Option<String> {
+    let saved = match state.read() {
+        Ok(saved) => saved?,
+        Err(error) => return Some(format!("what the last run knew of open sessions is of no use: {error}")),
+    };
+    let restored = pipeline.restore(&saved, processes, since_boot_ns());
+    restored.err().map(|error| format!("what the last run knew of open sessions is of no use: {error}"))
 }
 
 /// The file of a running sshd, below the node's root.

@@ -10,7 +10,7 @@ use clap::{
 use crate::{
     config::access::DOORS,
     detect::{AccessPolicy, Applicant},
-    event::{Door, EntryType, Login, Pod, Source, Timestamp},
+    event::{Door, EntryType, Login, Maintenance, Pod, Source, Timestamp},
     exit::Exit,
 };
 
@@ -43,6 +43,9 @@ pub struct LoginOptions {
     /// When; default: now.
     #[arg(long, value_name = "TIME", requires = "explain")]
     pub time: Option<Timestamp>,
+    /// During a maintenance of the node under this ticket.
+    #[arg(long, value_name = "TICKET", requires = "explain")]
+    pub maintenance: Option<String>,
 }
 
 fn door(text: &str) -> Door {
@@ -67,7 +70,12 @@ pub(super) fn explain(policy: &AccessPolicy, options: &LoginOptions, out: &mut i
         ..Login::default()
     };
     let time = options.time.unwrap_or_else(Timestamp::now);
-    let applicant = Applicant { login: &login, pod: options.pod.as_ref(), time };
+    let maintenance = options.maintenance.as_deref().map(|ticket| Maintenance {
+        ticket: ticket.into(),
+        since: time,
+        until: Timestamp::MAX,
+    });
+    let applicant = Applicant { login: &login, pod: options.pod.as_ref(), time, maintenance: maintenance.as_ref() };
     for rule in &policy.allow {
         // A closed pipe changes nothing about the answer, which is the exit code.
         let Some(mismatch) = rule.mismatch(applicant) else {
@@ -105,5 +113,10 @@ mod tests {
         let said = "line 3: `users` does not match\nline 5: allows it\n";
         assert_eq!(explained(&policy, "root"), (Exit::Success, said.to_owned()));
         assert_eq!(explained(&AccessPolicy::default(), "root").0, Exit::No);
+        let during = AccessRule { line: 2, during_maintenance: true, ..AccessRule::default() };
+        let policy = AccessPolicy { allow: vec![during], ..AccessPolicy::default() };
+        assert_eq!(explained(&policy, "root").1, "line 2: `during` does not match\nno rule allows it: an alert\n");
+        let options = LoginOptions { maintenance: Some("OPS-7".into()), door: Door::Sshd, ..LoginOptions::default() };
+        assert_eq!(explain(&policy, &options, &mut Vec::new()), Exit::Success);
     }
 }

@@ -42,7 +42,8 @@ pub(super) fn read(reader: &mut Reader, found: &Located<'_>) -> AccessPolicy {
 }
 
 fn rule(reader: &mut Reader, item: &Located<'_>) -> Option<AccessRule> {
-    const KEYS: [&str; 9] = ["certificates", "door", "from", "groups", "keys", "namespaces", "pods", "users", "when"];
+    const KEYS: [&str; 10] =
+        ["certificates", "door", "during", "from", "groups", "keys", "namespaces", "pods", "users", "when"];
     let section = reader.section(item, &KEYS)?;
     if !KEYS.iter().any(|key| section.named(key).is_some()) {
         reader.problem(&item.spot, "a rule that names nothing would let everyone in: name a door, users, keys or from");
@@ -61,6 +62,9 @@ fn rule(reader: &mut Reader, item: &Located<'_>) -> Option<AccessRule> {
         namespaces: list(reader, &section, "namespaces", "a namespace", |text| one("namespace", "namespaces", text)),
         pods: list(reader, &section, "pods", "a pod's name", |text| one("pod", "pods", text)),
         when: section.named("when").and_then(|found| window(reader, &found)),
+        during_maintenance: section
+            .named("during")
+            .is_some_and(|found| reader.value(&found, "`maintenance`", choice(&[("maintenance", ())])).is_some()),
     })
 }
 

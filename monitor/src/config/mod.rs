@@ -5,6 +5,7 @@
 //! once, each with its line. What every key means is in `docs/configuration.md`, whose example a test parses.
 
 pub mod access;
+mod kubernetes;
 mod problem;
 mod reader;
 mod sinks;
@@ -22,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+pub use kubernetes::{Kubernetes, KubernetesMode};
 pub use problem::Problem;
 pub(crate) use problem::printable;
 
@@ -60,6 +62,8 @@ pub struct Config {
     pub access: AccessPolicy,
     /// Where events go; never empty.
     pub sinks: Vec<SinkSettings>,
+    /// Where one run leaves the next what it knows of open sessions; nowhere where absent.
+    pub state: Option<PathBuf>,
     /// The socket on which the agent answers those who ask on this node; none where absent.
     pub control: Option<PathBuf>,
     /// Where health and metrics are served; nowhere where absent.
@@ -68,27 +72,6 @@ pub struct Config {
     pub shutdown_deadline: Duration,
     /// What is allowed and doubtful: said once, at the start.
     pub warnings: Vec<Problem>,
-}
-
-/// The `kubernetes` section.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kubernetes {
-    /// Whether to look for an API server.
-    pub mode: KubernetesMode,
-    /// A kubeconfig file, where the service account is not to be used.
-    pub kubeconfig: Option<PathBuf>,
-}
-
-/// Whether to look for an API server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KubernetesMode {
-    /// Use one where there is one.
-    #[default]
-    Auto,
-    /// Do not.
-    Off,
-    /// Do not become ready without one.
-    Required,
 }
 
 /// What a configuration may ask of the machine while it is checked.
@@ -128,6 +111,7 @@ impl Default for Config {
             typed_tracepoints: true,
             access: AccessPolicy::default(),
             sinks: vec![sinks::stdout(Format::Auto)],
+            state: Some(PathBuf::from("/run/postern/sessions.json")),
             control: Some(PathBuf::from("/run/postern/control.sock")),
             admin: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             shutdown_deadline: Duration::from_secs(10),
@@ -195,7 +179,7 @@ impl Config {
     }
 
     fn read(&mut self, reader: &mut Reader, tree: &Node, surroundings: &Surroundings) {
-        const KEYS: [&str; 11] = [
+        const KEYS: [&str; 12] = [
             "access",
             "admin",
             "cluster",
@@ -207,6 +191,7 @@ impl Config {
             "probe",
             "shutdown",
             "sinks",
+            "state",
         ];
         if matches!(tree.value, tree::Value::Null) {
             return;
@@ -214,8 +199,8 @@ impl Config {
         let root = Located { spot: Spot { path: String::new(), at: tree.at }, node: tree };
         let Some(root) = reader.section(&root, &KEYS) else { return };
         self.read_names(reader, &root);
-        if let Some(section) = reader.subsection(&root, "kubernetes", &["kubeconfig", "mode"]) {
-            self.kubernetes = kubernetes(reader, &section);
+        if let Some(found) = root.get("kubernetes") {
+            self.kubernetes = kubernetes::read(reader, &found);
         }
         if let Some(section) = reader.subsection(&root, "containers", &["endpoint"]) {
             self.runtime_endpoint = reader.get(&section, "endpoint", "a path", endpoint);
@@ -228,6 +213,10 @@ impl Config {
         }
         if let Some(found) = root.get("access") {
             self.access = access::read(reader, &found);
+            if !self.kubernetes.watches_node() && self.access.allow.iter().any(|rule| rule.during_maintenance) {
+                let message = "no rule for a maintenance will ever match: the Node object is not watched";
+                reader.warning(&found.spot, message);
+            }
         }
         if let Some(found) = root.named("sinks") {
             self.sinks = sinks::read(reader, &found, surroundings);
@@ -235,11 +224,13 @@ impl Config {
         if let Some(section) = reader.subsection(&root, "admin", &["address"]) {
             self.read_admin(reader, &section);
         }
-        if let Some(section) = reader.subsection(&root, "control", &["socket"])
-            && let Some(found) = section.get("socket")
-        {
-            let socket = |text: &str| if text == "off" { Ok(None) } else { path(text).map(Some) };
-            self.control = reader.value(&found, "a path, or `off`", socket).unwrap_or_default();
+        let path_or_off = |text: &str| if text == "off" { Ok(None) } else { path(text).map(Some) };
+        for (name, key, place) in [("control", "socket", &mut self.control), ("state", "file", &mut self.state)] {
+            if let Some(section) = reader.subsection(&root, name, &[key])
+                && let Some(found) = section.get(key)
+            {
+                *place = reader.value(&found, "a path, or `off`", path_or_off).unwrap_or_default();
+            }
         }
         if let Some(section) = reader.subsection(&root, "shutdown", &["deadline"]) {
             let range = within(Duration::from_millis(100)..=Duration::from_mins(5), "100ms to 5m", duration);
@@ -267,16 +258,6 @@ impl Config {
         }
         self.admin = address;
     }
-}
-
-fn kubernetes(reader: &mut Reader, section: &Section<'_>) -> Kubernetes {
-    let modes = [("auto", KubernetesMode::Auto), ("off", KubernetesMode::Off), ("required", KubernetesMode::Required)];
-    let mode = reader.get(section, "mode", "`auto`, `off` or `required`", choice(&modes)).unwrap_or_default();
-    let kubeconfig = reader.get(section, "kubeconfig", "a path", path);
-    if mode == KubernetesMode::Off && kubeconfig.is_some() {
-        reader.problem(&section.key_spot("kubeconfig"), "has no use with `mode: off`");
-    }
-    Kubernetes { mode, kubeconfig }
 }
 
 /// CRI sockets are often written as URLs; both are taken.

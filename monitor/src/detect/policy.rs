@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use ipnet::IpNet;
 use jiff::tz::{Offset, TimeZone};
 
-use crate::event::{Door, Login, Pod, Timestamp};
+use crate::event::{Door, Login, Maintenance, Pod, Timestamp};
 
 /// The configuration's `access` section.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub struct AccessRule {
     pub pods: Vec<Arc<str>>,
     /// When.
     pub when: Option<Window>,
+    /// Whether only during a maintenance of the node.
+    pub during_maintenance: bool,
 }
 
 /// Hours of some days of the week.
@@ -73,6 +75,8 @@ pub struct Applicant<'a> {
     pub pod: Option<&'a Pod>,
     /// The time.
     pub time: Timestamp,
+    /// The maintenance that is known of; whether it is on, the time says.
+    pub maintenance: Option<&'a Maintenance>,
 }
 
 /// The first thing that a rule names and that does not match, by its key in the configuration.
@@ -99,7 +103,7 @@ impl AccessPolicy {
 
 impl AccessRule {
     /// Why it does not cover the applicant; `None` where it does.
-    pub fn mismatch(&self, Applicant { login, pod, time }: Applicant<'_>) -> Option<Mismatch> {
+    pub fn mismatch(&self, Applicant { login, pod, time, maintenance }: Applicant<'_>) -> Option<Mismatch> {
         let one_of = |list: &[Arc<str>], found: Option<&Arc<str>>| {
             list.is_empty() || found.is_some_and(|found| list.contains(found))
         };
@@ -116,6 +120,7 @@ impl AccessRule {
             ("namespaces", one_of(&self.namespaces, pod.map(|pod| &pod.namespace))),
             ("pods", self.pods.is_empty() || pod.is_some_and(|pod| self.pods.iter().any(|it| is_named(it, &pod.name)))),
             ("when", self.when.is_none_or(|window| window.contains(time))),
+            ("during", !self.during_maintenance || maintenance.is_some_and(|it| it.covers(time))),
         ];
         matches.into_iter().find(|(_, matches)| !matches).map(|(key, _)| Mismatch(key))
     }
@@ -156,7 +161,7 @@ mod tests {
     }
 
     fn applicant(login: &Login) -> Applicant<'_> {
-        Applicant { login, pod: None, time: Timestamp::UNIX_EPOCH }
+        Applicant { login, pod: None, time: Timestamp::UNIX_EPOCH, maintenance: None }
     }
 
     #[test]
@@ -195,7 +200,7 @@ mod tests {
         let in_groups = Login { groups: vec!["users".into(), "sre".into()], ..login("ops", None, None) };
         let rule = |rule: AccessRule| {
             move |login: &Login, pod: Option<&Pod>| {
-                rule.mismatch(Applicant { login, pod, time: Timestamp::UNIX_EPOCH }).is_none()
+                rule.mismatch(Applicant { login, pod, time: Timestamp::UNIX_EPOCH, maintenance: None }).is_none()
             }
         };
         let by_group = rule(AccessRule { groups: vec!["sre".into()], ..AccessRule::default() });
@@ -218,6 +223,25 @@ mod tests {
             assert_eq!(by_pod(&with, Some(&pod(namespace, name))), covered, "{namespace}/{name}");
         }
         assert!(!by_pod(&with, None));
+    }
+
+    #[test]
+    fn a_rule_for_a_maintenance_holds_while_one_is_on_and_at_no_other_time() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let rule = AccessRule { during_maintenance: true, ..AccessRule::default() };
+        let on = Maintenance {
+            ticket: "OPS-7".into(),
+            since: at("2026-11-23T08:00:00Z"),
+            until: at("2026-11-23T09:00:00Z"),
+        };
+        let login = login("ops", None, None);
+        let mismatch =
+            |time, maintenance| rule.mismatch(Applicant { login: &login, pod: None, time: at(time), maintenance });
+        assert_eq!(mismatch("2026-11-23T08:00:00Z", Some(&on)), None);
+        assert_eq!(mismatch("2026-11-23T08:59:59Z", Some(&on)), None);
+        assert_eq!(mismatch("2026-11-23T07:59:59Z", Some(&on)), Some(Mismatch("during")));
+        assert_eq!(mismatch("2026-11-23T09:00:00Z", Some(&on)), Some(Mismatch("during")));
+        assert_eq!(mismatch("2026-11-23T08:30:00Z", None), Some(Mismatch("during")));
     }
 
     #[test]

@@ -84,6 +84,11 @@ impl EntryType {
         Self::Unknown,
     ];
 
+    /// Whether such an entry begins with a process in a container, and not with a login.
+    pub const fn is_of_container(self) -> bool {
+        !matches!(self, Self::Sshd | Self::Console | Self::Cron | Self::At | Self::Ssm)
+    }
+
     /// The type that [`Self::as_str`] spells so.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|entry_type| entry_type.as_str() == text)
@@ -109,6 +114,8 @@ pub struct Entry {
     pub source_ip: Option<IpAddr>,
     /// The access session that it is part of from the start.
     pub own_session: Option<Arc<Session>>,
+    /// The server of the terminal multiplexer that it goes on under.
+    pub multiplexer: Option<ProcessKey>,
 }
 
 /// What an entry into a container turned out to be.
@@ -123,7 +130,15 @@ pub struct Settled {
 impl Entry {
     /// One of which nothing more is known.
     pub const fn new(observed: EntryType, leader: ProcessKey) -> Self {
-        Self { observed, settled: OnceLock::new(), leader, login: None, source_ip: None, own_session: None }
+        Self {
+            observed,
+            settled: OnceLock::new(),
+            leader,
+            login: None,
+            source_ip: None,
+            own_session: None,
+            multiplexer: None,
+        }
     }
 
     /// The kind of entry.
@@ -173,6 +188,11 @@ impl Confidence {
             Self::Linked => "linked",
             Self::Likely => "likely",
         }
+    }
+
+    /// What [`Self::as_str`] spells so.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Certain, Self::Linked, Self::Likely].into_iter().find(|confidence| confidence.as_str() == text)
     }
 }
 

@@ -119,6 +119,12 @@ pub enum LoginMethod {
 }
 
 impl LoginMethod {
+    /// The method that SSH names so.
+    pub fn parse(name: &str) -> Self {
+        let named = [Self::PublicKey, Self::Password, Self::KeyboardInteractive, Self::HostBased, Self::Gssapi];
+        named.into_iter().find(|method| method.as_str() == name).unwrap_or_else(|| Self::Other(name.into()))
+    }
+
     /// As SSH names it (RFC 4252, 4256, 4462).
     pub fn as_str(&self) -> &str {
         match self {

@@ -3,10 +3,12 @@
 mod agent;
 mod alert;
 mod arguments;
+mod attached;
 mod container;
 mod entry;
 mod file;
 mod login;
+mod maintenance;
 mod node;
 mod process;
 
@@ -15,11 +17,13 @@ use std::sync::Arc;
 pub use agent::{AgentEvent, Counters, Loss, LossCause};
 pub use alert::{Alert, Rule, Severity, Technique};
 pub use arguments::Arguments;
+pub use attached::{Attached, Attachment};
 pub use container::{Container, HostNamespace, Image, Owner, Pod, SeccompMode, SecurityContext};
 pub use entry::{Confidence, Door, Entry, EntryType, Session, Settled};
 pub use file::{FileAction, FileChange};
 pub use jiff::Timestamp;
 pub use login::{AuditChange, Login, LoginMethod, Source, Summary, Termination, UserChange};
+pub use maintenance::{Maintenance, MaintenanceStep};
 pub use node::Node;
 pub use process::{
     Capabilities, Credentials, EntityId, Executable, InMemory, Lineage, Process, ProcessKey, Terminal, User,
@@ -42,6 +46,10 @@ pub struct Event {
     pub enrichment: Enrichment,
     /// Set when `event.kind` is `alert`: the rule that fired.
     pub alert: Option<Arc<Alert>>,
+    /// The maintenance that was on, where it is about one or belongs to an access session.
+    pub maintenance: Option<Arc<Maintenance>>,
+    /// Who beside the session's owner may have done it: those who are attached to the same terminal multiplexer.
+    pub attached: Vec<Arc<Attached>>,
 }
 
 /// What happened.
@@ -64,6 +72,8 @@ pub enum Body {
     UserChanged(Arc<UserChange>),
     /// The kernel's audit session says another login than this process's session.
     SessionDisputed(AuditChange),
+    /// Somebody in a session attaches to a terminal multiplexer of another.
+    SessionAttached(Arc<Attachment>),
     /// A process of a session that no rule allows was killed.
     Terminated(Arc<Termination>),
     /// A container's first process executed.
@@ -74,6 +84,8 @@ pub enum Body {
     ContainerEscaped,
     /// Somebody changed a file of the node.
     File(Arc<FileChange>),
+    /// A maintenance of the node began, changed or ended.
+    Maintenance(MaintenanceStep),
     /// The agent speaks of itself.
     Agent(AgentEvent),
 }
@@ -177,6 +189,7 @@ impl Event {
             Body::LoginFailed(_) => of("login-failed", &["authentication"], &["start"], Some("failure")),
             Body::UserChanged(_) => of("user-changed", &["process", "session"], &["change"], None),
             Body::SessionDisputed(_) => of("session-disputed", &["process", "session"], &["change"], None),
+            Body::SessionAttached(_) => of("session-attached", &["process", "session"], &["change"], None),
             Body::Terminated(termination) => {
                 let outcome = if termination.failure.is_none() { "success" } else { "failure" };
                 of("session-terminated", &["process", "session"], &["end"], Some(outcome))
@@ -185,6 +198,9 @@ impl Event {
             Body::ContainerEntered(_) => of("container-entered", &["process"], &["start"], None),
             Body::ContainerEscaped => of("container-escaped", &["process"], &["start"], None),
             Body::File(file) => of(file.action.as_str(), &["file"], file.action.types(), None),
+            Body::Maintenance(MaintenanceStep::Begun) => of("maintenance-begun", &["host"], &["start"], None),
+            Body::Maintenance(MaintenanceStep::Changed) => of("maintenance-changed", &["host"], &["change"], None),
+            Body::Maintenance(MaintenanceStep::Ended) => of("maintenance-ended", &["host"], &["end"], None),
             Body::Agent(agent) => agent.categorization(),
         }
     }

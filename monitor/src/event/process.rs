@@ -39,6 +39,8 @@ pub struct Process {
     pub terminal: Option<Terminal>,
     /// Whether it was found in /proc when the agent started, instead of seen at its exec.
     pub seeded: bool,
+    /// Whether it was forked from the program that it runs, and never executed one itself.
+    pub forked: bool,
 }
 
 /// What identifies a process across events, runs and boots: 128 bits, shown in hexadecimal.

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use postern_ebpf::abi::{EntryMark, LoginClass, ProcessKey};
 use rustc_hash::FxHashMap;
 
-use super::{clients::Asked, steps::class_of, summaries::Summaries};
+use super::{clients::Asked, past::Past, restore::Restored, steps::class_of, summaries::Summaries};
 use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, Applicant},
     event::{
-        Body, Confidence, Container, Door, Entry, EntryType, Event, Lineage, Login, Process, Session, Settled, Source,
-        Timestamp,
+        Body, Confidence, Container, Door, Entry, EntryType, Event, Lineage, Login, Maintenance, Pod, Process, Session,
+        Settled, Source, Timestamp,
     },
     process::{Decoder, Known, login::door, seed::SeedProcess, to_tick},
 };
@@ -65,24 +65,48 @@ const REMOTE_SERVERS: [(&str, Door); 6] = [
 /// All open logins, and the policy that they are held against.
 pub(super) struct Entries {
     policy: AccessPolicy,
-    open: FxHashMap<ProcessKey, OpenLogin>,
-    summaries: Summaries,
+    maintenance: Option<Arc<Maintenance>>,
+    pub(super) open: FxHashMap<ProcessKey, OpenLogin>,
+    pub(super) past: Past,
+    pub(super) summaries: Summaries,
     /// While seeding: the mark of each process, by its pid.
     seeded: FxHashMap<u32, EntryMark>,
+    /// While seeding: what another run left.
+    pub(super) restored: Restored,
+    /// Whether something opened, closed or stepped aside since this was looked at.
+    changed: bool,
 }
 
-struct OpenLogin {
-    login: Arc<Login>,
-    entry_type: EntryType,
+/// A login that is open, or was.
+pub(super) struct OpenLogin {
+    pub(super) login: Arc<Login>,
+    pub(super) entry_type: EntryType,
+    /// What the kernel alone said of its entry.
+    pub(super) observed: EntryType,
     /// Of a job: the session of whoever asked for it.
-    linked: Option<Arc<Session>>,
-    since: Timestamp,
-    opened: bool,
+    pub(super) linked: Option<Arc<Session>>,
+    pub(super) since: Timestamp,
+    pub(super) opened: bool,
+    /// Whether the kernel side carries it in the marks of what is under it.
+    pub(super) marked: bool,
+    /// The first process that executed under it.
+    pub(super) leader: Option<ProcessKey>,
+    /// The kernel's audit session of that process.
+    pub(super) audit_session: Option<u32>,
 }
 
 impl Entries {
     pub(super) fn new(policy: AccessPolicy) -> Self {
-        Self { policy, open: FxHashMap::default(), summaries: Summaries::default(), seeded: FxHashMap::default() }
+        Self {
+            policy,
+            maintenance: None,
+            open: FxHashMap::default(),
+            past: Past::default(),
+            summaries: Summaries::default(),
+            seeded: FxHashMap::default(),
+            restored: Restored::default(),
+            changed: false,
+        }
     }
 
     /// Holds logins against another policy from now on.
@@ -90,9 +114,19 @@ impl Entries {
         self.policy = policy;
     }
 
+    /// From now on this is the maintenance that is known of.
+    pub(super) fn set_maintenance(&mut self, maintenance: Option<Arc<Maintenance>>) {
+        self.maintenance = maintenance;
+    }
+
     /// Whether a process of that session is to be killed. Not one that was only concluded from the shape of things.
     pub(super) fn terminates(&self, session: &Session) -> bool {
         self.policy.terminates() && !session.allowed && session.confidence != Confidence::Likely
+    }
+
+    /// Whether something is worth keeping for another run that was not at the last look.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Sessions that are open.
@@ -135,6 +169,7 @@ impl Entries {
     pub(super) fn opened(&mut self, process: ProcessKey) -> Option<Arc<Login>> {
         let open = self.open.get_mut(&to_tick(process))?;
         open.opened = true;
+        self.changed = true;
         open.login.session.is_some().then(|| Arc::clone(&open.login))
     }
 
@@ -157,18 +192,20 @@ impl Entries {
     pub(super) fn close(&mut self, process: ProcessKey, now: Timestamp) -> Option<Arc<Login>> {
         let key = to_tick(process);
         // The end of what entered a container may be told later, with its last event.
-        if self.open.get(&key).is_some_and(|open| is_of_container(open.entry_type)) {
+        if self.open.get(&key).is_some_and(|open| open.entry_type.is_of_container()) {
             return None;
         }
         self.closed(key, now)
     }
 
-    fn closed(&mut self, key: ProcessKey, now: Timestamp) -> Option<Arc<Login>> {
+    pub(super) fn closed(&mut self, key: ProcessKey, now: Timestamp) -> Option<Arc<Login>> {
         let open = self.open.remove(&key).filter(|open| open.opened)?;
-        let session = open.login.session.as_ref()?;
-        let duration_ns = now.duration_since(open.since).as_nanos();
+        self.changed = true;
+        let (login, duration_ns) = (Arc::clone(&open.login), now.duration_since(open.since).as_nanos());
+        self.past.add(key, open);
+        let session = login.session.as_ref()?;
         let summary = Some(self.summaries.close(&session.id, u64::try_from(duration_ns).unwrap_or(0)));
-        Some(Arc::new(Login { summary, ..Login::clone(&open.login) }))
+        Some(Arc::new(Login { summary, ..Login::clone(&login) }))
     }
 
     /// The first event of an entry into a container is about to be told: by now it is known which door that was. Yields the
@@ -192,7 +229,7 @@ impl Entries {
             };
             (by_person && entry.session().is_none()).then(|| {
                 let login = Login { door: entry_type, ..Login::default() };
-                let applicant = Applicant { login: &login, pod: container.pod.as_deref(), time: now };
+                let applicant = self.applicant(&login, container.pod.as_deref(), now);
                 let session = self.session(decoder, entry.leader, applicant, Confidence::Certain);
                 Login { session: Some(session), ..login }
             })
@@ -202,7 +239,17 @@ impl Entries {
         // Once: whoever comes later finds it settled.
         entry.settled.set(Settled { entry_type, session }).ok()?;
         let login = login?;
-        let open = OpenLogin { login: Arc::clone(&login), entry_type, linked: None, since: now, opened: true };
+        let open = OpenLogin {
+            login: Arc::clone(&login),
+            entry_type,
+            observed: entry.observed,
+            linked: None,
+            since: now,
+            opened: true,
+            marked: false,
+            leader: Some(entry.leader),
+            audit_session: None,
+        };
         self.add(to_tick(entry.leader), open);
         Some(login)
     }
@@ -210,8 +257,12 @@ impl Entries {
     /// The last event of an entry into a container is about to be told. Yields the login if its session ends with it.
     pub(super) fn settle_end(&mut self, leader: ProcessKey, now: Timestamp) -> Option<Arc<Login>> {
         let key = to_tick(leader);
-        self.open.get(&key).filter(|open| is_of_container(open.entry_type))?;
+        self.open.get(&key).filter(|open| open.entry_type.is_of_container())?;
         self.closed(key, now)
+    }
+
+    fn applicant<'a>(&'a self, login: &'a Login, pod: Option<&'a Pod>, time: Timestamp) -> Applicant<'a> {
+        Applicant { login, pod, time, maintenance: self.maintenance.as_deref() }
     }
 
     fn session(
@@ -231,7 +282,8 @@ impl Entries {
         })
     }
 
-    fn add(&mut self, key: ProcessKey, open: OpenLogin) {
+    pub(super) fn add(&mut self, key: ProcessKey, open: OpenLogin) {
+        self.changed |= open.opened;
         if self.open.len() >= OPEN_MAX
             && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.since).map(|(key, _)| *key)
         {
@@ -269,7 +321,9 @@ impl Entries {
             inherited = Some(inherited.filter(is_known).unwrap_or_else(|| self.place_login(decoder, arrival, class)));
         }
         if let Some(crossing) = arrival.crossing {
-            return cross(arrival, crossing, inherited);
+            let placed = cross(arrival, crossing, inherited);
+            self.changed |= placed.entry.session().is_some();
+            return placed;
         }
         if let Some(placed) = self.place_remote(decoder, arrival, inherited.as_ref(), now_ns) {
             return placed;
@@ -313,20 +367,29 @@ impl Entries {
         };
         self.open_login(decoder, process.key, login, Confidence::Likely, None, decoder.time(now_ns));
         let open = self.open.get_mut(&to_tick(process.key))?;
-        open.opened = true;
+        (open.opened, open.marked, open.leader) = (true, false, Some(process.key));
+        self.changed = true;
         let entry = Entry { own_session: open.login.session.clone(), ..Entry::new(*door, process.key) };
         Some(Placed { opened: Some(Arc::clone(&open.login)), ..Placed::leading(entry, process) })
     }
 
-    fn place_login(&self, decoder: &Decoder, arrival: &Arrival<'_>, class: LoginClass) -> Placed {
+    fn place_login(&mut self, decoder: &Decoder, arrival: &Arrival<'_>, class: LoginClass) -> Placed {
         let leader = to_tick(arrival.mark.leader);
         let leader_process = if leader == arrival.process.key {
             Arc::clone(arrival.process)
         } else {
             Arc::new(decoder.unknown(leader, b""))
         };
-        let open = self.open.get(&to_tick(arrival.mark.login));
         let login = to_tick(arrival.mark.login);
+        if leader == arrival.process.key
+            && let Some(open) = self.open.get_mut(&login)
+        {
+            open.leader = Some(leader);
+            open.audit_session = arrival.process.credentials.audit_session;
+            self.changed = true;
+        }
+        // What it left behind may execute something long after it has ended.
+        let open = self.open.get(&login).or_else(|| self.past.get(&login));
         let entry = match open {
             Some(open) => login_entry(open, login, leader),
             None => Entry { login: Some(login), ..Entry::new(door(class), leader) },
@@ -345,15 +408,20 @@ impl Entries {
         container: Option<&Arc<CgroupContainer>>,
     ) -> (Placed, EntryMark) {
         let parent_mark = self.seeded.get(&seed.parent).copied().unwrap_or_default();
-        let mark = seed_mark(process, parent, &parent_mark);
+        let restored = self.restored_mark(process, parent, &parent_mark);
+        let mark = restored.unwrap_or_else(|| seed_mark(process, parent, &parent_mark));
         self.seeded.insert(seed.key.tgid, mark);
-        if mark.leader == process.key {
+        if let Some(placed) = self.restored_entry(process) {
+            return (placed, mark);
+        }
+        if mark.leader == process.key && !self.is_restored(mark.login) {
             let login = seeded_login(seed, process);
             self.open_login(decoder, mark.login, login, Confidence::Likely, None, decoder.time(seed.key.start_ns));
             if let Some(open) = self.open.get_mut(&to_tick(mark.login)) {
                 open.opened = true;
             }
         }
+        let is_orphan = parent.is_none_or(|parent| parent.process.key.tgid <= 2);
         let is_crossing =
             container.is_some_and(|it| parent.is_none_or(|parent| parent.container.as_ref() != Some(&it.id)));
         // A process in /proc runs what its parent was forked to run: the parent stands for the previous program.
@@ -367,6 +435,10 @@ impl Entries {
             crossing: is_crossing.then_some(Crossing::Started),
             asked: None,
         };
+        if let Some(class) = class_of(mark.class).filter(|_| restored.is_some() && is_orphan && !is_crossing) {
+            // Init has taken its parent's place, and did not start it.
+            return (self.place_login(decoder, &arrival, class), mark);
+        }
         (self.place(decoder, &arrival, seed.key.start_ns), mark)
     }
 
@@ -387,10 +459,21 @@ impl Entries {
         let login = Login { groups: decoder.groups(&login.user), ..login };
         // Nobody sits at a cron job.
         let by_person = matches!(entry_type, EntryType::Sshd | EntryType::Console | EntryType::Ssm);
-        let applicant = Applicant { login: &login, pod: None, time: now };
+        let applicant = self.applicant(&login, None, now);
         let session = by_person.then(|| self.session(decoder, process, applicant, confidence));
         let login = Arc::new(Login { session, ..login });
-        self.add(key, OpenLogin { login, entry_type, linked, since: now, opened: false });
+        let open = OpenLogin {
+            login,
+            entry_type,
+            observed: entry_type,
+            linked,
+            since: now,
+            opened: false,
+            marked: true,
+            leader: None,
+            audit_session: None,
+        };
+        self.add(key, open);
     }
 }
 
@@ -401,12 +484,6 @@ fn login_entry(open: &OpenLogin, login: ProcessKey, leader: ProcessKey) -> Entry
         own_session: open.login.session.as_ref().or(open.linked.as_ref()).cloned(),
         ..Entry::new(open.entry_type, leader)
     }
-}
-
-/// Whether an entry of that type begins with a process in a container, and not with a login.
-fn is_of_container(entry_type: EntryType) -> bool {
-    use EntryType::{At, Console, Cron, Sshd, Ssm};
-    !matches!(entry_type, Sshd | Console | Cron | At | Ssm)
 }
 
 /// Whether init or the kernel itself started a process.
@@ -444,11 +521,13 @@ fn cross(arrival: &Arrival<'_>, crossing: Crossing, inherited: Option<Placed>) -
     let asked = arrival.asked.as_ref();
     let own_session = own.as_ref().and_then(|it| it.entry.session().cloned()).or_else(|| asked?.session());
     let login = own.as_ref().and_then(|it| it.entry.login);
+    let multiplexer = own.as_ref().and_then(|it| it.entry.multiplexer);
     let from = own.map(|it| it.entry).or_else(|| Some(Arc::clone(&asked?.entry)));
     let entry = Entry {
         login,
         source_ip: from.and_then(|entry| entry.source_ip),
         own_session,
+        multiplexer,
         ..Entry::new(observed, arrival.process.key)
     };
     Placed::leading(entry, arrival.process)

@@ -6,7 +6,13 @@ mod clients;
 mod containers;
 mod entries;
 mod files;
+mod maintenance;
+mod multiplexers;
+mod past;
 mod refusals;
+mod restore;
+pub mod saved;
+mod sockets;
 mod steps;
 mod summaries;
 
@@ -21,22 +27,26 @@ use self::{
     containers::Containers,
     entries::{Crossing, Entries},
     files::FileChanges,
+    maintenance::{Maintenances, Told},
+    multiplexers::{Multiplexers, under_multiplexer},
     refusals::{Refusal, Refusals},
+    saved::Saved,
     steps::{announcement, audit_change, crossing, security_context, user_change},
 };
 use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, alert},
     event::{
-        AgentEvent, Body, Capabilities, Container, Counters, Enrichment, EntryType, Event, Lineage, Process, Session,
-        Termination,
+        AgentEvent, Body, Capabilities, Container, Counters, Enrichment, EntryType, Event, Lineage, Login, Process,
+        Session, Termination,
     },
     files::Touch,
-    pod::PodUpdate,
+    pod::{NodeUpdate, PodUpdate},
     process::{
         Decoder, Known, ProcessTable,
         login::{LoginTracker, Outcome},
         seed::SeedProcess,
+        to_tick,
     },
     record::{self, DecodeError, Exec},
 };
@@ -55,6 +65,8 @@ pub struct Host {
 pub enum Input {
     /// The API server spoke of the node's pods.
     Pods(PodUpdate),
+    /// The API server spoke of the node itself.
+    Node(NodeUpdate),
     /// The runtime was asked for a container.
     Container {
         /// Its id.
@@ -119,12 +131,16 @@ pub struct Pipeline {
     clients: Clients,
     containers: Containers,
     files: FileChanges,
+    maintenances: Maintenances,
+    multiplexers: Multiplexers,
     accounting: Accounting,
     /// How many processes and logins were forgotten, as far as it was said.
     forgotten: [u64; 2],
     next_sequence: u64,
     out: Vec<Event>,
     terminations: Vec<(ProcessKey, Arc<Session>)>,
+    /// Sessions that ended while no agent ran, until they are told.
+    ended: Vec<(ProcessKey, Arc<Login>)>,
 }
 
 impl Pipeline {
@@ -140,11 +156,14 @@ impl Pipeline {
             clients: Clients::default(),
             containers: Containers::default(),
             files: FileChanges::default(),
+            maintenances: Maintenances::default(),
+            multiplexers: Multiplexers::default(),
             accounting: Accounting::default(),
             forgotten: [0; 2],
             next_sequence: 0,
             out: Vec::new(),
             terminations: Vec::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -161,6 +180,29 @@ impl Pipeline {
     /// Containers that the runtime is to be asked for.
     pub fn take_requests(&mut self) -> Vec<Arc<CgroupContainer>> {
         self.containers.take_requests()
+    }
+
+    /// What another run left, before the processes that run are taken in. The error says why it is of no use.
+    pub fn restore(&mut self, saved: &Saved, processes: &[SeedProcess], now_ns: u64) -> Result<(), &'static str> {
+        if saved.boot_id != self.decoder.boot_id() {
+            return Err("it is of another boot");
+        }
+        let (living, now) = (restore::living(processes), self.decoder.time(now_ns));
+        self.ended = self.entries.restore(&self.decoder, saved, &living, now);
+        Ok(())
+    }
+
+    /// What another run is to know, where that has changed since it was asked last, or `always`.
+    pub fn save(&mut self, always: bool) -> Option<Saved> {
+        let changed = self.entries.take_changed();
+        (changed || always).then(|| self.entries.save(&self.decoder, self.processes.iter()))
+    }
+
+    /// Tells of the sessions that ended while no agent ran.
+    pub fn tell_ended(&mut self, now_ns: u64) {
+        for (process, login) in std::mem::take(&mut self.ended) {
+            self.session_event(Body::SessionClosed(login), process, Enrichment::Partial, now_ns);
+        }
     }
 
     /// Processes that were there before the agent. Returns the lineage that the kernel side is to carry on.
@@ -182,6 +224,10 @@ impl Pipeline {
             let (placed, mark) =
                 self.entries.place_seed(&self.decoder, seed, &process, parent.as_ref(), container.as_ref());
             marks.push((process.key, mark));
+            let parent = parent.as_ref().map(|known| &*known.process);
+            let placed = under_multiplexer(&mut self.multiplexers, placed, &process, parent);
+            // Who attached before the agent was there is attached still, and was told by another run.
+            let _ = self.multiplexers.client(&process, &placed.entry);
             self.processes.insert(Known {
                 process,
                 entry: Some(placed.entry),
@@ -189,6 +235,7 @@ impl Pipeline {
                 container: container.map(|container| container.id.clone()),
             });
         }
+        self.entries.end_restoring();
         marks
     }
 
@@ -224,6 +271,10 @@ impl Pipeline {
                 }
                 self.release(now_ns);
             }
+            Input::Node(update) => {
+                let told = self.maintenances.update(&update, self.decoder.time(now_ns));
+                self.maintenance(told, now_ns);
+            }
             Input::Container { id, answer } => {
                 self.containers.answered(&id, answer, now_ns);
                 self.release(now_ns);
@@ -252,12 +303,15 @@ impl Pipeline {
 
     /// Time has gone by.
     pub fn tick(&mut self, now_ns: u64) {
+        let ended = self.maintenances.tick(self.decoder.time(now_ns));
+        self.maintenance(ended, now_ns);
         for outcome in self.logins.overdue(now_ns) {
             self.login(outcome, now_ns);
         }
         let grown = self.refusals.overdue(now_ns);
         self.refused(grown, now_ns);
         self.processes.expire(now_ns);
+        self.multiplexers.tick(now_ns);
         self.admit_bounds(now_ns);
         self.release(now_ns);
     }
@@ -349,7 +403,9 @@ impl Pipeline {
             },
             now_ns,
         );
-        let opened = placed.opened;
+        let opened = placed.opened.clone();
+        let placed = under_multiplexer(&mut self.multiplexers, placed, &process, parent.as_deref());
+        let attachment = self.multiplexers.client(&process, &placed.entry);
         self.clients.add(&process, parent.as_deref(), &placed.entry);
         let change = previous.and_then(|previous| user_change(previous, &process, &placed.entry));
         let disputed = previous.and_then(|previous| audit_change(previous, &process, &placed.entry));
@@ -368,7 +424,8 @@ impl Pipeline {
             entry_leader: Some(placed.leader),
             container: container.as_ref().map(|container| container.id.clone()),
         });
-        if crossing.is_none() && change.is_none() && opened.is_none() && disputed.is_none() {
+        let plain = crossing.is_none() && change.is_none() && opened.is_none();
+        if plain && disputed.is_none() && attachment.is_none() {
             return self.tell(Body::Exec, Some(lineage), container.as_ref(), now_ns);
         }
         self.tell(Body::Exec, Some(lineage.clone()), container.as_ref(), now_ns);
@@ -378,6 +435,9 @@ impl Pipeline {
         }
         if let Some(disputed) = disputed {
             self.tell(Body::SessionDisputed(disputed), Some(lineage.clone()), container.as_ref(), now_ns);
+        }
+        if let Some(attachment) = attachment {
+            self.tell(Body::SessionAttached(Arc::new(attachment)), Some(lineage.clone()), container.as_ref(), now_ns);
         }
         if let Some(change) = change {
             self.tell(Body::UserChanged(Arc::new(change)), Some(lineage.clone()), container.as_ref(), now_ns);
@@ -446,6 +506,7 @@ impl Pipeline {
             self.tell(Body::End { exit_code: exit_code as i32 }, Some(lineage), container.as_ref(), now_ns);
             self.processes.end(key, now_ns);
             self.clients.end(key, now_ns);
+            self.multiplexers.end(to_tick(key), now_ns);
         }
         if let Some(outcome) = self.logins.end(key) {
             self.login(outcome, now_ns);
@@ -507,6 +568,19 @@ impl Pipeline {
         self.send(event);
     }
 
+    fn maintenance(&mut self, told: impl IntoIterator<Item = Told>, now_ns: u64) {
+        for told in told {
+            match told {
+                Told::Problem(message) => self.agent(AgentEvent::Changed { message }, now_ns),
+                Told::Step(step, maintenance) => {
+                    let event = self.event(Body::Maintenance(step), None, now_ns);
+                    self.send(Event { maintenance: Some(maintenance), ..event });
+                }
+            }
+        }
+        self.entries.set_maintenance(self.maintenances.known().cloned());
+    }
+
     fn tell(&mut self, body: Body, lineage: Option<Lineage>, container: Option<&Arc<CgroupContainer>>, now_ns: u64) {
         let event = self.event(body, lineage, now_ns);
         if let Some(event) = self.containers.complete(event, container, now_ns) {
@@ -523,6 +597,8 @@ impl Pipeline {
     }
 
     fn event(&self, body: Body, lineage: Option<Lineage>, now_ns: u64) -> Event {
+        let entry = lineage.as_ref().and_then(|lineage| lineage.entry.as_ref());
+        let attached = entry.map(|entry| self.multiplexers.attached(entry, now_ns)).unwrap_or_default();
         Event {
             sequence: 0,
             time: self.decoder.time(now_ns),
@@ -531,6 +607,8 @@ impl Pipeline {
             container: None,
             enrichment: Enrichment::Complete,
             alert: None,
+            maintenance: None,
+            attached,
         }
     }
 
@@ -564,8 +642,15 @@ impl Pipeline {
 
     /// Numbers an event, and the alert that it gives rise to.
     fn number(&mut self, event: Event) {
-        let event = Event { sequence: self.next_sequence, ..event };
+        let mut event = Event { sequence: self.next_sequence, ..event };
         self.next_sequence += 1;
+        if let Some(known) = self.maintenances.known()
+            && event.maintenance.is_none()
+            && event.session().is_some()
+            && known.covers(event.time)
+        {
+            event.maintenance = Some(Arc::clone(known));
+        }
         self.entries.note(&event);
         let alert = alert(&event).map(|alert| Event {
             sequence: self.next_sequence,

@@ -28,6 +28,16 @@ impl Summaries {
         self.0.insert(Arc::clone(id), Open::default());
     }
 
+    /// What another run has counted.
+    pub(super) fn put(&mut self, id: &Arc<str>, summary: Summary) {
+        let files = summary.file_paths.iter().cloned().collect();
+        self.0.insert(Arc::clone(id), Open { summary, files });
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&Summary> {
+        self.0.get(id).map(|open| &open.summary)
+    }
+
     pub(super) fn note(&mut self, id: &str, event: &Event) {
         let Some(Open { summary, files }) = self.0.get_mut(id) else { return };
         if event.alert.is_some() {

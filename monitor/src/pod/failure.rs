@@ -64,6 +64,11 @@ impl Failure {
         failure.with_wait(asked)
     }
 
+    /// In words, of objects that are called `name`.
+    pub(super) fn said_of<'a>(&'a self, name: &'a str) -> Said<'a> {
+        Said { failure: self, name }
+    }
+
     /// Keeps the longer of the waits that were asked for, in seconds.
     pub(super) fn with_wait(mut self, asked: Option<u64>) -> Self {
         let asked = asked.map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
@@ -72,18 +77,26 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+/// A failure to learn of these objects.
+pub(super) struct Said<'a> {
+    failure: &'a Failure,
+    name: &'a str,
+}
+
+impl fmt::Display for Said<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.kind {
+        let what = match self.failure.kind {
             FailureKind::Expired => "the API server has forgotten where the watch was",
             FailureKind::Ended => "the API server or the network ended a watch",
             FailureKind::Unanswered => "the API server does not answer",
             FailureKind::Unauthenticated => "the API server does not accept the token",
-            FailureKind::Forbidden => "the service account may not list and watch pods",
+            FailureKind::Forbidden => {
+                return write!(f, "the service account may not list and watch {} ({})", self.name, self.failure.text);
+            }
             FailureKind::Refused => "the API server refuses",
             FailureKind::Garbled => "the API server's answer makes no sense",
         };
-        write!(f, "{what} ({})", self.text)
+        write!(f, "{what} ({})", self.failure.text)
     }
 }
 

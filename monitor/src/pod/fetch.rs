@@ -1,8 +1,8 @@
-//! The two requests that are ever sent: a list of this node's pods, and a watch on them. Both read a bounded amount, whatever the server sends.
+//! The two requests that are ever sent: a list of what concerns this node, and a watch on it. Both read a bounded amount, whatever the server sends.
 //!
 //! `kube_runtime::watcher` is not used: it reads lines without a bound, reconnects without a pause to a server that ends every watch at once, never
 //! leaves a resource version that is refused with an HTTP 410, starts its back-off over with every attempt to list, and does not tell when a watch is
-//! open again. What stays is small, as one kind of object and one selector are all there is.
+//! open again. What stays is small, as one selector is all that each kind of object has.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,20 +18,17 @@ use kube::{
 use tokio::time::timeout;
 
 use super::{
-    PodFacts,
-    facts::read,
     failure::{Failure, FailureKind},
+    resource::{ListView, Resource},
     settings::{Bounds, Pace},
-    view::{PodListView, PodView},
 };
 
 /// Longest explanation of an HTTP error that is read, in bytes.
 const REFUSAL_BYTES: usize = 64 << 10;
-/// Most pods in a list. Kubelet's own default limit is 110.
-const PODS: usize = 4096;
 
-/// The pods of one node, at one API server.
-pub(super) struct Source {
+/// The objects of one kind that concern this node, at one API server.
+pub(super) struct Source<R> {
+    pub(super) resource: R,
     pub(super) client: Client,
     pub(super) selector: String,
     pub(super) pace: Pace,
@@ -39,14 +36,14 @@ pub(super) struct Source {
 }
 
 /// A whole list.
-pub(super) struct Listed {
-    pub(super) pods: Vec<Arc<PodFacts>>,
+pub(super) struct Listed<F> {
+    pub(super) objects: Vec<Arc<F>>,
     pub(super) resource_version: String,
 }
 
 /// Something that an open watch said.
-pub(super) enum Said {
-    Applied(Arc<PodFacts>, Version),
+pub(super) enum Said<F> {
+    Applied(Arc<F>, Version),
     Deleted(Arc<str>, Version),
     Bookmark(Version),
 }
@@ -54,28 +51,28 @@ pub(super) enum Said {
 /// A resource version: opaque, and only handed back.
 pub(super) type Version = String;
 
-impl Source {
-    /// Lists the pods. A first list may be served from the API server's cache, which has an index by node and costs its store nothing; after that
+impl<R: Resource> Source<R> {
+    /// Lists them. A first list may be served from the API server's cache, which has an index by node and costs its store nothing; after that
     /// cache has failed us (410), `fresh` asks for what the store has, page by page.
-    pub(super) async fn list(&self, fresh: bool) -> Result<Listed, Failure> {
+    pub(super) async fn list(&self, fresh: bool) -> Result<Listed<R::Facts>, Failure> {
         timeout(self.pace.answer, self.list_pages(fresh)).await.unwrap_or_else(|_| Err(late(self.pace.answer)))
     }
 
-    async fn list_pages(&self, fresh: bool) -> Result<Listed, Failure> {
+    async fn list_pages(&self, fresh: bool) -> Result<Listed<R::Facts>, Failure> {
         let mut params = ListParams::default().fields(&self.selector);
         if fresh {
             params.limit = Some(self.pace.page);
         } else {
             params = params.at("0").matching(VersionMatch::NotOlderThan);
         }
-        let mut pods = Vec::new();
+        let mut objects = Vec::new();
         loop {
             let page = self.list_page(&params).await?;
             for view in page.items {
-                pods.push(Arc::new(read(view).map_err(Failure::garbled)?));
+                objects.push(Arc::new(self.resource.facts(view).map_err(Failure::garbled)?));
             }
-            if pods.len() > PODS {
-                return Err(Failure::garbled(format_args!("more than {PODS} pods on one node")));
+            if objects.len() > R::MOST {
+                return Err(Failure::garbled(format_args!("more than {} {} of one node", R::MOST, R::NAME)));
             }
             let metadata = page.metadata;
             if !metadata.continue_token.is_empty() {
@@ -83,13 +80,13 @@ impl Source {
             } else if metadata.resource_version.is_empty() {
                 return Err(Failure::garbled("a list without a resource version"));
             } else {
-                return Ok(Listed { pods, resource_version: metadata.resource_version });
+                return Ok(Listed { objects, resource_version: metadata.resource_version });
             }
         }
     }
 
-    async fn list_page(&self, params: &ListParams) -> Result<PodListView, Failure> {
-        let request = Request::new("/api/v1/pods").list(params).map_err(Failure::garbled)?;
+    async fn list_page(&self, params: &ListParams) -> Result<ListView<R::View>, Failure> {
+        let request = Request::new(R::PATH).list(params).map_err(Failure::garbled)?;
         let body = self.ask(request).await?;
         let mut bytes = Vec::new();
         let most = self.bounds.page_bytes;
@@ -104,7 +101,7 @@ impl Source {
     }
 
     /// Sends a request. The way that `kube` offers reads an error's text without a bound.
-    async fn ask(&self, request: http::Request<Vec<u8>>) -> Result<impl AsyncBufRead + Unpin + use<>, Failure> {
+    async fn ask(&self, request: http::Request<Vec<u8>>) -> Result<impl AsyncBufRead + Unpin + use<R>, Failure> {
         let sent = self.client.send(request.map(Body::from)).await;
         let response = sent.map_err(|error| Failure::of_kind(FailureKind::Unanswered, &error))?;
         if !response.status().is_success() {
@@ -115,10 +112,10 @@ impl Source {
     }
 
     /// Opens a watch from a resource version on.
-    pub(super) async fn watch(&self, version: &str) -> Result<OpenWatch<impl AsyncBufRead + Unpin + use<>>, Failure> {
+    pub(super) async fn watch(&self, version: &str) -> Result<OpenWatch<impl AsyncBufRead + Unpin + use<R>>, Failure> {
         let mut params = WatchParams::default().fields(&self.selector);
         params.timeout = Some(u32::try_from(self.pace.watch.as_secs()).unwrap_or(u32::MAX));
-        let request = Request::new("/api/v1/pods").watch(&params, version).map_err(Failure::garbled)?;
+        let request = Request::new(R::PATH).watch(&params, version).map_err(Failure::garbled)?;
         let answer = timeout(self.pace.answer, self.ask(request)).await;
         let body = answer.map_err(|_| late(self.pace.answer))??;
         Ok(OpenWatch { body, line: Vec::new(), most: self.bounds.line_bytes })
@@ -148,7 +145,7 @@ pub(super) struct OpenWatch<B> {
 
 impl<B: AsyncBufRead + Unpin> OpenWatch<B> {
     /// The next thing it says; `None` when the server has ended it. Not to be called again after an error.
-    pub(super) async fn next(&mut self) -> Result<Option<Said>, Failure> {
+    pub(super) async fn next<R: Resource>(&mut self, resource: &R) -> Result<Option<Said<R::Facts>>, Failure> {
         self.line.clear();
         let mut bounded = (&mut self.body).take(self.most);
         bounded
@@ -166,13 +163,13 @@ impl<B: AsyncBufRead + Unpin> OpenWatch<B> {
             });
         }
         let said = match serde_json::from_slice(&self.line).map_err(Failure::garbled)? {
-            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
-                let (facts, version) = versioned(pod)?;
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                let (facts, version) = versioned(resource, object)?;
                 Said::Applied(Arc::new(facts), version)
             }
-            WatchEvent::Deleted(pod) => {
-                let (facts, version) = versioned(pod)?;
-                Said::Deleted(facts.pod.uid.clone(), version)
+            WatchEvent::Deleted(object) => {
+                let (facts, version) = versioned(resource, object)?;
+                Said::Deleted(R::uid(&facts), version)
             }
             WatchEvent::Bookmark(bookmark) => Said::Bookmark(bookmark.metadata.resource_version),
             WatchEvent::Error(status) => return Err(Failure::of_status(status.code, &status)),
@@ -183,12 +180,12 @@ impl<B: AsyncBufRead + Unpin> OpenWatch<B> {
     }
 }
 
-fn versioned(mut pod: PodView) -> Result<(PodFacts, Version), Failure> {
-    let version = std::mem::take(&mut pod.metadata.resource_version);
+fn versioned<R: Resource>(resource: &R, mut object: R::View) -> Result<(R::Facts, Version), Failure> {
+    let version = R::version(&mut object);
     if version.is_empty() {
-        return Err(Failure::garbled("a pod without a resource version"));
+        return Err(Failure::garbled("an object without a resource version"));
     }
-    Ok((read(pod).map_err(Failure::garbled)?, version))
+    Ok((resource.facts(object).map_err(Failure::garbled)?, version))
 }
 
 fn late(after: Duration) -> Failure {

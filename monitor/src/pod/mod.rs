@@ -1,6 +1,7 @@
-//! The pods of this node, as the Kubernetes API tells of them: what turns a cgroup's pod UID and container id into names that people know.
+//! The pods of this node, as the Kubernetes API tells of them: what turns a cgroup's pod UID and container id into names that people know. And the
+//! node's own object, whose annotations announce a maintenance.
 //!
-//! `watch` is the one watch that a node keeps open and the only part that does I/O. What it sends is plain data, which `PodTable` holds for whoever
+//! `watch` keeps the two watches of a node open, and is the only part that does I/O. What it sends is plain data, which `PodTable` holds for whoever
 //! asks; the table, the facts and the view of the API's objects know neither the network nor a clock.
 
 mod connect;
@@ -8,6 +9,8 @@ mod facts;
 mod failure;
 mod fetch;
 mod image;
+mod node;
+mod resource;
 mod settings;
 mod table;
 mod view;
@@ -18,18 +21,25 @@ use std::sync::Arc;
 pub use connect::ConnectError;
 pub use facts::{CommandPurpose, ContainerFacts, ContainerKind, PodCommand, PodFacts};
 pub use image::parse_image;
+pub use node::{AnnotationKeys, Announced, NodeFacts};
 pub use settings::{ApiMode, ApiSettings, Bounds, Pace};
 pub use table::{Found, PodTable, TableCounts};
-pub use watch::{WatchError, watch};
+pub use watch::{WatchError, watch, watch_node};
 
-/// What the watch has to say.
+/// What the watch on pods has to say.
+pub type PodUpdate = Update<PodFacts>;
+
+/// What the watch on the node's own object has to say.
+pub type NodeUpdate = Update<NodeFacts>;
+
+/// What a watch has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PodUpdate {
-    /// The node's pods are these and no others.
-    Listed(Vec<Arc<PodFacts>>),
-    /// A pod came, or changed.
-    Applied(Arc<PodFacts>),
-    /// The pod with this UID is gone.
+pub enum Update<F> {
+    /// The objects are these and no others.
+    Listed(Vec<Arc<F>>),
+    /// One came, or changed.
+    Applied(Arc<F>),
+    /// The one with this UID is gone.
     Deleted(Arc<str>),
     /// There is no API server to ask, and none is required: nothing more will come.
     Standalone {

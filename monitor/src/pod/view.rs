@@ -1,20 +1,11 @@
-//! The parts of the API's Pod object that are of use here, and nothing else: managed fields, volumes, environments and conditions are skipped while
-//! the answer is read, and never held. The field names are those of the Kubernetes API reference, core/v1 Pod.
+//! The parts of the API's Pod and Node objects that are of use here, and nothing else: managed fields, volumes, environments and conditions are skipped while
+//! the answer is read, and never held. The field names are those of the Kubernetes API reference, core/v1 Pod and Node.
 //!
 //! Every field may be absent or null, as the API's own serializer leaves out what is empty.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
-
-/// A `PodList`.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct PodListView {
-    #[serde(default, deserialize_with = "or_default")]
-    pub(super) metadata: ListMetadataView,
-    #[serde(default, deserialize_with = "or_default")]
-    pub(super) items: Vec<PodView>,
-}
 
 /// `ListMeta`.
 #[derive(Debug, Default, Deserialize)]
@@ -55,6 +46,27 @@ pub(super) struct MetadataView {
     pub(super) annotations: AnnotationsView,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) owner_references: Vec<OwnerView>,
+}
+
+/// A `Node`, of which only the metadata matters.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct NodeView {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) metadata: NodeMetadataView,
+}
+
+/// `ObjectMeta` of a node. Which annotations matter the configuration says; the API bounds all of an object's together.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct NodeMetadataView {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) uid: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) name: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) resource_version: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(super) annotations: BTreeMap<String, String>,
 }
 
 /// The two annotations that tie a mirror pod to the static pod that it stands for.
@@ -190,6 +202,8 @@ pub(super) struct TerminatedView {
 }
 
 /// Null is the same as absent.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

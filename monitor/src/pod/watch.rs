@@ -1,12 +1,9 @@
-//! The loop that keeps the table of pods true: list, watch, and watch again from where the last one ended; list again when that is no longer possible.
+//! The loop that keeps what is known of pods, and of the node itself, true: list, watch, and watch again from where the last one ended; list again when that is no longer possible.
 //!
-//! What must hold: at most one request is under way at any time; no request follows a failed one without a wait, which grows; an outage is said
+//! What must hold, for each of the two: at most one request is under way at any time; no request follows a failed one without a wait, which grows; an outage is said
 //! when it begins and when it ends, and nothing in between but a change of its cause.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::AsyncBufRead;
@@ -17,10 +14,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ApiSettings, ConnectError, Pace, PodUpdate,
+    AnnotationKeys, ApiSettings, ConnectError, NodeUpdate, Pace, PodUpdate, Update,
     connect::{Connection, connect},
     failure::{Failure, FailureKind},
     fetch::{OpenWatch, Said, Source, Version},
+    resource::{OwnNode, Pods, Resource},
 };
 
 /// Why there is no watch, and never will be.
@@ -44,11 +42,33 @@ pub async fn watch(
     updates: mpsc::Sender<PodUpdate>,
     cancel: CancellationToken,
 ) -> Result<(), WatchError> {
+    watch_resource(Pods, "spec.nodeName", settings, node_name, updates, cancel).await
+}
+
+/// The same of the node's own object, for what its annotations say.
+pub async fn watch_node(
+    settings: &ApiSettings,
+    node_name: &str,
+    keys: AnnotationKeys,
+    updates: mpsc::Sender<NodeUpdate>,
+    cancel: CancellationToken,
+) -> Result<(), WatchError> {
+    watch_resource(OwnNode { keys }, "metadata.name", settings, node_name, updates, cancel).await
+}
+
+async fn watch_resource<R: Resource>(
+    resource: R,
+    field: &str,
+    settings: &ApiSettings,
+    node_name: &str,
+    updates: mpsc::Sender<Update<R::Facts>>,
+    cancel: CancellationToken,
+) -> Result<(), WatchError> {
     let client = match connect(settings).await? {
         Connection::Found(client) => client,
         Connection::Standalone { reason } => {
             // Nobody listens only when the agent is stopping already.
-            let _ = updates.send(PodUpdate::Standalone { reason: reason.into() }).await;
+            let _ = updates.send(Update::Standalone { reason: reason.into() }).await;
             return Ok(());
         }
     };
@@ -56,8 +76,9 @@ pub async fn watch(
         return Err(WatchError::NodeName(node_name.to_owned()));
     }
     let source = Source {
+        resource,
         client,
-        selector: format!("spec.nodeName={node_name}"),
+        selector: format!("{field}={node_name}"),
         pace: settings.pace.clone(),
         bounds: settings.bounds,
     };
@@ -79,7 +100,11 @@ fn is_node_name(name: &str) -> bool {
 struct Unheard;
 
 /// Returns only when nobody listens.
-async fn keep_watching(source: &Source, teller: &mut Teller, patience: &mut Patience) -> Result<(), Unheard> {
+async fn keep_watching<R: Resource>(
+    source: &Source<R>,
+    teller: &mut Teller<R::Facts>,
+    patience: &mut Patience,
+) -> Result<(), Unheard> {
     let mut position: Option<Version> = None;
     let mut fresh = false;
     loop {
@@ -99,26 +124,30 @@ async fn keep_watching(source: &Source, teller: &mut Teller, patience: &mut Pati
             FailureKind::Garbled => position = None,
             _ => {}
         }
-        teller.tell_failure(&failure).await?;
+        teller.tell_failure(&failure, R::NAME).await?;
         patience.wait(&failure).await;
     }
 }
 
-async fn list(source: &Source, fresh: bool, teller: &Teller) -> Result<Result<Version, Failure>, Unheard> {
+async fn list<R: Resource>(
+    source: &Source<R>,
+    fresh: bool,
+    teller: &Teller<R::Facts>,
+) -> Result<Result<Version, Failure>, Unheard> {
     let listed = match source.list(fresh).await {
         Ok(listed) => listed,
         Err(failure) => return Ok(Err(failure)),
     };
-    tracing::debug!(pods = listed.pods.len(), version = listed.resource_version, "listed pods");
-    teller.tell(PodUpdate::Listed(listed.pods)).await?;
+    tracing::debug!(count = listed.objects.len(), version = listed.resource_version, "listed {}", R::NAME);
+    teller.tell(Update::Listed(listed.objects)).await?;
     Ok(Ok(listed.resource_version))
 }
 
 /// One watch, from its request to its end. `version` is what the next one continues from.
-async fn watch_once(
-    source: &Source,
+async fn watch_once<R: Resource>(
+    source: &Source<R>,
     version: &mut Version,
-    teller: &mut Teller,
+    teller: &mut Teller<R::Facts>,
 ) -> Result<Result<(), Failure>, Unheard> {
     let opened = Instant::now();
     // The server ends it on time; if it does not, the connection is dead.
@@ -128,7 +157,7 @@ async fn watch_once(
         Err(failure) => return Ok(Err(failure)),
     };
     teller.tell_reachable().await?;
-    let outcome = follow(&mut open, version, teller, opened + lifetime).await?;
+    let outcome = follow(&source.resource, &mut open, version, teller, opened + lifetime).await?;
     // A server that ends every watch at once would otherwise be asked as fast as it answers.
     let ended_early = opened.elapsed() < source.pace.watch / 4;
     Ok(match outcome {
@@ -137,14 +166,15 @@ async fn watch_once(
     })
 }
 
-async fn follow<B: AsyncBufRead + Unpin>(
+async fn follow<R: Resource, B: AsyncBufRead + Unpin>(
+    resource: &R,
     open: &mut OpenWatch<B>,
     version: &mut Version,
-    teller: &Teller,
+    teller: &Teller<R::Facts>,
     deadline: Instant,
 ) -> Result<Result<(), Failure>, Unheard> {
     loop {
-        let said = match timeout_at(deadline.into(), open.next()).await {
+        let said = match timeout_at(deadline.into(), open.next(resource)).await {
             Ok(Ok(Some(said))) => said,
             Ok(Ok(None)) => return Ok(Ok(())),
             Ok(Err(failure)) => return Ok(Err(failure)),
@@ -154,11 +184,11 @@ async fn follow<B: AsyncBufRead + Unpin>(
         };
         *version = match said {
             Said::Applied(facts, version) => {
-                teller.tell(PodUpdate::Applied(facts)).await?;
+                teller.tell(Update::Applied(facts)).await?;
                 version
             }
             Said::Deleted(uid, version) => {
-                teller.tell(PodUpdate::Deleted(uid)).await?;
+                teller.tell(Update::Deleted(uid)).await?;
                 version
             }
             Said::Bookmark(version) => version,
@@ -167,26 +197,27 @@ async fn follow<B: AsyncBufRead + Unpin>(
 }
 
 /// Speaks to whoever listens, and does not repeat itself.
-struct Teller {
-    updates: mpsc::Sender<PodUpdate>,
+struct Teller<F> {
+    updates: mpsc::Sender<Update<F>>,
     /// What was already said of this outage.
     told: Vec<FailureKind>,
 }
 
-impl Teller {
-    async fn tell(&self, update: PodUpdate) -> Result<(), Unheard> {
+impl<F> Teller<F> {
+    async fn tell(&self, update: Update<F>) -> Result<(), Unheard> {
         self.updates.send(update).await.map_err(|_| Unheard)
     }
 
-    async fn tell_failure(&mut self, failure: &Failure) -> Result<(), Unheard> {
-        tracing::debug!(%failure, "watching pods");
+    async fn tell_failure(&mut self, failure: &Failure, name: &str) -> Result<(), Unheard> {
+        let reason = failure.said_of(name).to_string();
+        tracing::debug!(reason, "watching {name}");
         // These two happen to every watch now and then. If they are signs of worse, the next request shows it.
         let ordinary = matches!(failure.kind, FailureKind::Ended | FailureKind::Expired);
         if ordinary || self.told.contains(&failure.kind) {
             return Ok(());
         }
         self.told.push(failure.kind);
-        self.tell(PodUpdate::Unreachable { reason: Arc::from(failure.to_string()) }).await
+        self.tell(Update::Unreachable { reason: reason.into() }).await
     }
 
     async fn tell_reachable(&mut self) -> Result<(), Unheard> {
@@ -194,7 +225,7 @@ impl Teller {
             return Ok(());
         }
         self.told.clear();
-        self.tell(PodUpdate::Reachable).await
+        self.tell(Update::Reachable).await
     }
 }
 

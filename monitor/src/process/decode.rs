@@ -40,6 +40,7 @@ pub struct KernelFacts {
 
 /// Knows what turns raw facts into public ones: which boot this is, when it began, and the node's users.
 pub struct Decoder {
+    boot_id: Arc<str>,
     identity: Identity,
     boot_time: Timestamp,
     users: Passwd,
@@ -54,7 +55,15 @@ impl Decoder {
     pub fn new(boot_id: &str, boot_time_ns: i128, users: Passwd, host_mnt: u32) -> Self {
         let boot_time = Timestamp::from_nanosecond(boot_time_ns).unwrap_or(Timestamp::UNIX_EPOCH);
         let identity = Identity::of_boot(boot_id);
-        Self { identity, boot_time, users, host_mnt, texts: Texts::default(), path: Vec::new() }
+        Self {
+            boot_id: boot_id.into(),
+            identity,
+            boot_time,
+            users,
+            host_mnt,
+            texts: Texts::default(),
+            path: Vec::new(),
+        }
     }
 
     /// The node's clock at `since_boot_ns` nanoseconds after boot.
@@ -67,9 +76,19 @@ impl Decoder {
         Timestamp::new(second, (nanosecond % SECOND) as i32).unwrap_or(Timestamp::MAX)
     }
 
+    /// How long after boot the node's clock showed that, in nanoseconds; less than nothing where it showed an earlier time.
+    pub fn since_boot_ns(&self, time: Timestamp) -> i64 {
+        i64::try_from(time.duration_since(self.boot_time).as_nanos()).unwrap_or(i64::MAX)
+    }
+
     /// The groups of the node that a user is in.
     pub fn groups(&self, user: &str) -> Vec<Arc<str>> {
         self.users.groups(user)
+    }
+
+    /// The node's boot id.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
     }
 
     /// The id of the session that this process opened.
@@ -139,6 +158,7 @@ impl Decoder {
             start: self.time(key.start_ns),
             inner_pid: None,
             name: printable(crate::record::until_zero(comm)),
+            forked: true,
             ..image.clone()
         }
     }
@@ -162,6 +182,7 @@ impl Decoder {
             credentials: Credentials::default(),
             terminal: None,
             seeded: true,
+            forked: false,
         }
     }
 
@@ -195,6 +216,7 @@ impl Decoder {
             credentials: self.credentials(raw.credentials, facts.namespaces.mnt == self.host_mnt),
             terminal: (raw.tty.major != 0).then_some(Terminal { major: raw.tty.major, minor: raw.tty.minor }),
             seeded,
+            forked: false,
         }
     }
 

@@ -375,14 +375,7 @@ pub fn door(class: LoginClass) -> Door {
 }
 
 fn method(words: &str) -> LoginMethod {
-    match words.split('/').next().unwrap_or(words) {
-        "publickey" => LoginMethod::PublicKey,
-        "password" => LoginMethod::Password,
-        "keyboard-interactive" => LoginMethod::KeyboardInteractive,
-        "hostbased" => LoginMethod::HostBased,
-        "gssapi-with-mic" => LoginMethod::Gssapi,
-        other => LoginMethod::Other(name(other.as_bytes())),
-    }
+    LoginMethod::parse(&name(words.split('/').next().unwrap_or(words).as_bytes()))
 }
 
 fn name(bytes: &[u8]) -> Arc<str> {

@@ -71,6 +71,11 @@ impl ProcessTable {
         self.known.get(&to_tick(key))
     }
 
+    /// All that are known, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &Known> {
+        self.known.values()
+    }
+
     /// The process that has that pid now, or had it last.
     pub fn by_pid(&self, pid: u32) -> Option<&Known> {
         self.known.get(self.by_pid.get(&pid)?)

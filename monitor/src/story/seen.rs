@@ -132,6 +132,38 @@ pub struct Own {
     pub session: Session,
     /// The login.
     pub login: Login,
+    /// The maintenance that was on.
+    pub maintenance: Maintenance,
+    /// Who beside the owner may have done it.
+    pub attached: Vec<Other>,
+    /// The terminal multiplexer that somebody attaches to.
+    pub attachment: Attachment,
+}
+
+/// `postern.attachment`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Attachment {
+    /// The session that it was started in.
+    pub session: Other,
+}
+
+/// Another session.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Other {
+    /// Its id.
+    pub id: String,
+    /// Who came in.
+    pub user: String,
+}
+
+/// `postern.maintenance`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Maintenance {
+    /// Its ticket.
+    pub ticket: String,
 }
 
 /// `postern.session`.
@@ -200,6 +232,12 @@ impl Seen {
     /// Whether it is an alert.
     pub fn is_alert(&self) -> bool {
         self.event.kind == "alert"
+    }
+
+    /// Sessions beside its own that it concerns too.
+    pub fn others(&self) -> impl Iterator<Item = &Other> {
+        let Own { attached, attachment, .. } = &self.postern;
+        attached.iter().chain([&attachment.session]).filter(|other| !other.id.is_empty())
     }
 
     /// The pod and container, or the container; empty on the node itself.

@@ -46,6 +46,8 @@ pub struct StorySession {
     pub containers: BTreeSet<String>,
     /// Files of the node that its processes changed, as far as they were told.
     pub files: BTreeSet<String>,
+    /// Tickets of the maintenances during which it did something.
+    pub tickets: BTreeSet<String>,
 }
 
 /// A session with all its events, in their order.
@@ -113,6 +115,12 @@ pub fn collect(mut lines: impl BufRead) -> std::io::Result<Collected> {
             None => skipped += 1,
             Some(seen) if seen.postern.session.id.is_empty() => {}
             Some(seen) => {
+                // Whoever reads one of the two is to know of the other.
+                for other in seen.others() {
+                    if let Some(story) = stories.get_mut(&other.id) {
+                        story.events.push(seen.clone());
+                    }
+                }
                 let id = seen.postern.session.id.clone();
                 let story = stories.entry(id).or_insert_with(|| Story { session: first(&seen), events: Vec::new() });
                 note(&mut story.session, &seen);
@@ -167,6 +175,7 @@ fn first(seen: &Seen) -> StorySession {
         users: BTreeSet::new(),
         containers: BTreeSet::new(),
         files: BTreeSet::new(),
+        tickets: BTreeSet::new(),
     }
 }
 
@@ -174,6 +183,9 @@ fn note(session: &mut StorySession, seen: &Seen) {
     let place = seen.place();
     if !place.is_empty() {
         session.containers.insert(place.clone());
+    }
+    if !seen.postern.maintenance.ticket.is_empty() {
+        session.tickets.insert(seen.postern.maintenance.ticket.clone());
     }
     if seen.is_alert() {
         session.alerts += 1;
@@ -229,6 +241,36 @@ mod tests {
         let session = &story.expect("the one that closed").session;
         assert_eq!((&*session.door, session.ip), ("sshd", Some([192, 0, 2, 7].into())));
         assert!(session.commands > 0 && session.users.contains("root"), "{session:?}");
+    }
+
+    #[test]
+    fn what_concerns_two_sessions_is_in_the_story_of_both_and_counted_in_its_own() {
+        let event = |action: &str, id: &str, more: &str| {
+            format!(
+                r#"{{"@timestamp":"2026-11-24T00:00:00Z","event":{{"kind":"event","action":"{action}"}},"message":"{action}","process":{{"command_line":"id"}},"postern":{{"session":{{"id":"{id}","user":"{id}"}}{more}}}}}"#
+            )
+        };
+        let lines = [
+            event("session-opened", "ann", ""),
+            event("session-opened", "bob", ""),
+            event("session-attached", "bob", r#","attachment":{"session":{"id":"ann"}}"#),
+            event("exec", "ann", r#","attached":[{"id":"bob","user":"bob"},{"id":"unknown"}]"#),
+        ];
+        let Collected { stories, .. } = collect(lines.join("\n").as_bytes()).expect("read");
+        let of = |id: &str| stories.iter().find(|it| it.session.id == id).expect("it is there");
+        let actions = |id: &str| of(id).events.iter().map(|it| it.event.action.clone()).collect::<Vec<_>>();
+        assert_eq!(stories.len(), 2);
+        assert_eq!(actions("ann"), ["session-opened", "session-attached", "exec"]);
+        assert_eq!(actions("bob"), ["session-opened", "session-attached", "exec"]);
+        assert_eq!((of("ann").session.commands, of("bob").session.commands), (1, 0));
+        let mut told = [String::new(), String::new()];
+        for (id, out) in ["ann", "bob"].into_iter().zip(&mut told) {
+            crate::story::tree::write(of(id), crate::story::tree::Style::default(), out).expect("written");
+        }
+        assert!(
+            told[0].contains("id  [or typed by bob and others]") && told[1].contains("id  [in session ann of ann]"),
+            "{told:?}"
+        );
     }
 
     #[test]

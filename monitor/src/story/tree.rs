@@ -62,7 +62,7 @@ pub fn write(story: &Story, style: Style, out: &mut String) -> fmt::Result {
                 _ => next.clone(),
             };
             let ended = node.ended.filter(|_| number + 1 == node.lines.len());
-            line(&zone.show(*time), &start, text, ended, style, out)?;
+            line(&zone.show(*time), &start, text, &remark(&story.session, text, ended), style, out)?;
         }
         push(&mut open, &node.children, &next, false);
     }
@@ -95,7 +95,9 @@ fn head(session: &StorySession, out: &mut String) -> fmt::Result {
     let plural = |count: u64| if count == 1 { "" } else { "s" };
     let StorySession { commands, alerts, .. } = *session;
     write!(out, "; {commands} command{}, {alerts} alert{}", plural(commands), plural(alerts))?;
-    for (what, list) in [("became", &session.users), ("was in", &session.containers)] {
+    for (what, list) in
+        [("became", &session.users), ("was in", &session.containers), ("during maintenance", &session.tickets)]
+    {
         if !list.is_empty() {
             let names: Vec<String> = list.iter().map(|name| Foreign(name).to_string()).collect();
             write!(out, "; {what} {}", names.join(", "))?;
@@ -159,7 +161,27 @@ impl Clock {
     }
 }
 
-fn line(time: &str, start: &str, text: &Text<'_>, ended: Option<i64>, style: Style, out: &mut String) -> fmt::Result {
+/// What stands behind a line: whose it is or may be, where that is not plain, and how it ended.
+fn remark(session: &StorySession, text: &Text<'_>, ended: Option<i64>) -> String {
+    let mut remark = String::new();
+    if let Text::Command(seen) = text {
+        let own = &seen.postern.session;
+        if own.id != session.id {
+            // Writing to a String cannot fail, here and below.
+            let _ = write!(remark, "  [in session {} of {}]", Foreign(&own.id), Foreign(&own.user));
+        } else if let Some(other) = seen.postern.attached.first() {
+            let more = seen.postern.attached.len() - 1;
+            let _ =
+                write!(remark, "  [or typed by {}{}]", Foreign(&other.user), if more > 0 { " and others" } else { "" });
+        }
+    }
+    if let Some(code) = ended.filter(|code| *code != 0) {
+        let _ = write!(remark, "  [exit {code}]");
+    }
+    remark
+}
+
+fn line(time: &str, start: &str, text: &Text<'_>, exit: &str, style: Style, out: &mut String) -> fmt::Result {
     let (mark, words, colour) = match text {
         Text::Command(seen) => {
             let command = &seen.process.command_line;
@@ -171,10 +193,6 @@ fn line(time: &str, start: &str, text: &Text<'_>, ended: Option<i64>, style: Sty
             let (mark, colour) = if seen.is_alert() { ("!! ", "\x1b[1;31m") } else { ("-- ", "\x1b[33m") };
             (mark, Foreign(message).to_string(), colour)
         }
-    };
-    let exit = match ended {
-        Some(code) if code != 0 => format!("  [exit {code}]"),
-        _ => String::new(),
     };
     let head = format!("{time} {start}{mark}");
     let room = style.width.map(|width| width.saturating_sub(head.chars().count() + exit.chars().count()));

@@ -3,7 +3,10 @@
 mod accounts_for_every_record;
 mod delivers_to_sinks;
 mod follows_people;
+mod goes_on_after_a_restart;
+mod knows_maintenance;
 mod knows_what_runs_already;
+mod names_who_is_attached;
 mod runs_from_its_image;
 mod says_what_is_wrong_and_ends;
 mod sees_every_exec;
@@ -29,6 +32,9 @@ pub fn all() -> Vec<Behaviour> {
         sees_ssh_logins::BEHAVIOURS,
         follows_people::BEHAVIOURS,
         knows_what_runs_already::BEHAVIOURS,
+        names_who_is_attached::BEHAVIOURS,
+        knows_maintenance::BEHAVIOURS,
+        goes_on_after_a_restart::BEHAVIOURS,
         watches_containers::BEHAVIOURS,
         watches_files::BEHAVIOURS,
         delivers_to_sinks::BEHAVIOURS,

@@ -61,6 +61,16 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// The configuration, and where the agent serves and keeps what no two agents may share.
+fn text_of(configuration: &str, admin: &str, state: &Path) -> String {
+    let state = if configuration.contains("state:") {
+        String::new()
+    } else {
+        format!("state: {{file: '{}'}}", state.display())
+    };
+    format!("{configuration}\nadmin: {{address: '{admin}'}}\n{state}\n")
+}
+
 impl Agent {
     /// Starts with nothing configured but where metrics are served, and waits until it watches.
     pub fn start() -> Self {
@@ -79,7 +89,8 @@ impl Agent {
         let directory = TempDir::with_prefix("postern-test-").expect("a temporary folder");
         let admin = format!("127.0.0.1:{}", free_port());
         let file = directory.path().join("postern.yaml");
-        fs::write(&file, format!("{configuration}\nadmin: {{address: '{admin}'}}\n")).expect("a configuration");
+        let state = directory.path().join("sessions.json");
+        fs::write(&file, text_of(configuration, &admin, &state)).expect("a configuration");
         let mut command = Command::new(program());
         command.args(["run", "--output", "json", "--config"]).arg(&file).env_remove("KUBERNETES_SERVICE_HOST");
         let mut agent = Self::of_command(command, directory);
@@ -118,7 +129,8 @@ impl Agent {
     /// Writes another configuration in the place of the one that it was started with.
     pub fn configure(&self, configuration: &str) {
         let (file, new) = (self.directory.path().join("postern.yaml"), self.directory.path().join("new.yaml"));
-        fs::write(&new, format!("{configuration}\nadmin: {{address: '{}'}}\n", self.admin)).expect("a configuration");
+        let state = self.directory.path().join("sessions.json");
+        fs::write(&new, text_of(configuration, &self.admin, &state)).expect("a configuration");
         // Never half of it.
         fs::rename(new, file).expect("in its place");
     }

@@ -1,4 +1,4 @@
-//! A stand-in for the Kubernetes API server: TLS on loopback, the documented list and watch protocol for pods, and every fault that an agent must
+//! A stand-in for the Kubernetes API server: TLS on loopback, the documented list and watch protocol for pods and the node, and every fault that an agent must
 //! survive. It records what it was asked, so that a test can hold the agent to the load that it may cause.
 //!
 //! The protocol is that of <https://kubernetes.io/docs/reference/using-api/api-concepts/>.
@@ -84,6 +84,17 @@ impl ApiServer {
     /// Adds a pod, or changes it: `metadata.uid` says which one it is.
     pub fn apply(&self, pod: Value) {
         self.shared.change(|cluster| cluster.apply(pod));
+    }
+
+    /// Makes the node's own object, or changes it, with these annotations.
+    pub fn annotate_node(&self, name: &str, annotations: &Value) {
+        let metadata = serde_json::json!({ "name": name, "uid": format!("uid-of-{name}"), "annotations": annotations });
+        self.shared.change_node(serde_json::json!({ "apiVersion": "v1", "kind": "Node", "metadata": metadata }));
+    }
+
+    /// Waits until the node's own object is watched. Panics after `within`.
+    pub fn wait_for_node_watch(&self, within: Duration) {
+        assert!(self.shared.wait_for_node_watch(within), "nobody watched the node within {within:?}");
     }
 
     /// Deletes a pod.

@@ -10,4 +10,6 @@ pub mod fluentd;
 pub mod program;
 pub mod ssh;
 pub mod sshd;
+pub mod sudoers;
+pub mod typed;
 pub mod vm;

@@ -14,6 +14,7 @@ use std::{
 use super::{
     program::{Outcome, run, until, wait},
     sshd::{Sshd, make_key},
+    typed::Typed,
 };
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -188,6 +189,12 @@ impl Sshd {
         let typed = lines.iter().chain(&["exit"]).fold(String::new(), |typed, line| typed + line + "\n");
         let mut client = self.client("publickey", &self.user().name);
         run(client.arg("-i").arg(&self.user().key).args(["-tt", "127.0.0.1"]), typed.as_bytes(), DEADLINE)
+    }
+
+    /// Logs in by key to a terminal, runs a command there, and leaves it to be typed to.
+    pub fn terminal(&self, command: &str) -> Typed {
+        let mut client = self.client("publickey", &self.user().name);
+        Typed::start(client.arg("-i").arg(&self.user().key).args(["-tt", "127.0.0.1", command]))
     }
 
     /// Logs in by key to a shell without a terminal, and leaves it open.

@@ -1,12 +1,6 @@
 //! Where scenarios are played: one agent, one sshd with a user who may use sudo, one containerd with pods, one API server.
 
-use std::{
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
-    process::Command,
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -16,6 +10,7 @@ use crate::harness::{
     containerd::{Containerd, IMAGE},
     cri::{Kubelet, PodOptions, RunningPod, SLEEP},
     sshd::Sshd,
+    sudoers::Sudoers,
 };
 
 pub(super) struct Stage {
@@ -27,15 +22,6 @@ pub(super) struct Stage {
     pods: Vec<(&'static str, RunningPod)>,
     _server: ApiServer,
     _sudoers: Sudoers,
-}
-
-/// What the user may do, until it is dropped.
-struct Sudoers(PathBuf);
-
-impl Drop for Sudoers {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 /// A pod of the stage: its name, its namespace, its UID.
@@ -90,16 +76,13 @@ const CONTAINER: &str = "main";
 
 impl Stage {
     pub(super) fn unavailable() -> Option<String> {
-        let sudo = (!fs::exists("/usr/bin/sudo").unwrap_or(false)).then(|| "there is no sudo".to_owned());
-        Sshd::unavailable().map(Into::into).or_else(Containerd::unavailable).or(sudo)
+        Sshd::unavailable().map(Into::into).or_else(Containerd::unavailable).or_else(Sudoers::unavailable)
     }
 
     pub(super) fn set() -> Self {
         let sshd = Sshd::start_with("KbdInteractiveAuthentication yes");
         let user = sshd.user().clone();
-        let sudoers = Sudoers(format!("/etc/sudoers.d/{}", user.name).into());
-        fs::write(&sudoers.0, format!("{} ALL=(ALL) NOPASSWD: ALL\n", user.name)).expect("sudo is installed");
-        fs::set_permissions(&sudoers.0, Permissions::from_mode(0o440)).expect("it is ours");
+        let sudoers = Sudoers::allow(&user.name);
         let containerd = Containerd::start();
         let mut kubelet = Kubelet::connect(&containerd.socket());
         let server = ApiServer::start(PODS.iter().map(object));

@@ -177,6 +177,7 @@ const ACTIONS: Kind = OneOf(&[
     "login-failed",
     "user-changed",
     "session-disputed",
+    "session-attached",
     "session-terminated",
     "container-started",
     "container-entered",
@@ -186,6 +187,9 @@ const ACTIONS: Kind = OneOf(&[
     "file-attributes-changed",
     "file-renamed",
     "file-deleted",
+    "maintenance-begun",
+    "maintenance-changed",
+    "maintenance-ended",
     "agent-started",
     "agent-stopped",
     "agent-counted",
@@ -195,8 +199,14 @@ const ACTIONS: Kind = OneOf(&[
 const CATEGORIES: Kind = OneOf(&["authentication", "file", "host", "process", "session"]);
 const TYPES: Kind = OneOf(&["change", "creation", "deletion", "end", "info", "start"]);
 const OUTCOMES: Kind = OneOf(&["failure", "success"]);
-const DATASETS: Kind =
-    OneOf(&["postern.agent", "postern.container", "postern.file", "postern.login", "postern.process"]);
+const DATASETS: Kind = OneOf(&[
+    "postern.agent",
+    "postern.container",
+    "postern.file",
+    "postern.login",
+    "postern.maintenance",
+    "postern.process",
+]);
 const CONFIDENCES: Kind = OneOf(&["certain", "likely", "linked"]);
 const ENRICHMENTS: Kind = OneOf(&["complete", "none", "partial"]);
 const NAMESPACES: Kind = OneOf(&["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"]);
@@ -387,6 +397,28 @@ const TABLE: &[Row] = &[
     many(ROOT, "postern.session.file_paths", Keyword, "At its end: their paths, the first 64"),
     one(ROOT, "postern.session.cut", Boolean, "Set where there were more users, containers or files than are listed"),
     one(ROOT, "postern.file.from", Keyword, "The path that a renamed file had before"),
+    many(
+        ROOT,
+        "postern.attached",
+        Object,
+        "Who beside the owner may have done it, one object each: those attached to the same tmux or screen, the first 8",
+    ),
+    one(ROOT, "postern.attached.id", Keyword, "Id of their own session"),
+    one(ROOT, "postern.attached.door", DOORS, "By which door that was opened"),
+    one(ROOT, "postern.attached.user", Keyword, "Who came in by it"),
+    one(ROOT, "postern.attached.confidence", CONFIDENCES, "How sure it is that they are attached"),
+    one(ROOT, "postern.attached.link", Keyword, "Why it is thought so"),
+    one(ROOT, "postern.attachment.program", Keyword, "The terminal multiplexer that somebody attaches to"),
+    one(ROOT, "postern.attachment.server", Long, "Process id of its server"),
+    one(ROOT, "postern.attachment.session.id", Keyword, "Id of the session that the server was started in"),
+    one(ROOT, "postern.attachment.session.user", Keyword, "Who had come in by that"),
+    one(
+        ROOT,
+        "postern.maintenance.ticket",
+        Keyword,
+        "The ticket of the node's maintenance, on every event of a session while one is on",
+    ),
+    one(ROOT, "postern.maintenance.until", Date, "When that maintenance is over"),
     one(ROOT, "postern.user_change.program", Keyword, "Path of the program that changed the user"),
     one(ROOT, "postern.login.door", DOORS, "By which door the login was tried"),
     one(ROOT, "postern.login.method", Keyword, "How the user proved to be who they say, as SSH names it"),

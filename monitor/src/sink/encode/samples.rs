@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::event::{
-    AgentEvent, Alert, AuditChange, Body, Capabilities, Confidence, Container, Counters, Credentials, Door, Enrichment,
-    EntityId, Entry, EntryType, Event, Executable, FileAction, FileChange, HostNamespace, Image, InMemory, Lineage,
-    Login, LoginMethod, Loss, LossCause, Node, Owner, Pod, Process, ProcessKey, Rule, SeccompMode, SecurityContext,
-    Session, Severity, Source, Summary, Technique, Terminal, Termination, Timestamp, User, UserChange,
+    AgentEvent, Alert, Attached, Attachment, AuditChange, Body, Capabilities, Confidence, Container, Counters,
+    Credentials, Door, Enrichment, EntityId, Entry, EntryType, Event, Executable, FileAction, FileChange,
+    HostNamespace, Image, InMemory, Lineage, Login, LoginMethod, Loss, LossCause, Maintenance, MaintenanceStep, Node,
+    Owner, Pod, Process, ProcessKey, Rule, SeccompMode, SecurityContext, Session, Severity, Source, Summary, Technique,
+    Terminal, Termination, Timestamp, User, UserChange,
 };
 
 const ALL_CAPABILITIES: Capabilities = Capabilities((1 << 41) - 1);
@@ -79,6 +80,8 @@ pub(super) fn event(sequence: u64, body: Body, lineage: Option<Lineage>) -> Even
         container: None,
         enrichment: Enrichment::Complete,
         alert: None,
+        maintenance: None,
+        attached: vec![],
     }
 }
 
@@ -100,6 +103,7 @@ pub(super) fn process(pid: u32, path: &str, args: &[&str]) -> Process {
         credentials: root(),
         terminal: Some(Terminal { major: 136, minor: 2 }),
         seeded: false,
+        forked: false,
     }
 }
 
@@ -255,6 +259,13 @@ fn logins(from: u64) -> Vec<Event> {
         let termination = Termination { session: session(), failure };
         all.push(event(sequence, Body::Terminated(Arc::new(termination)), Some(ssh_lineage())));
     }
+    let maintenance = Some(Arc::new(Maintenance { ticket: "OPS-\u{1b}7".into(), since: time(0), until: time(90_000) }));
+    let steps = [MaintenanceStep::Begun, MaintenanceStep::Changed, MaintenanceStep::Ended];
+    for (sequence, step) in (from + 60..).zip(steps) {
+        all.push(Event { maintenance: maintenance.clone(), ..event(sequence, Body::Maintenance(step), None) });
+    }
+    all.push(Event { maintenance, ..event(from + 63, Body::SessionOpened(Arc::new(login())), Some(ssh_lineage())) });
+    all.extend(attached(from + 70));
     let change = AuditChange { from: 17, to: Some(18) };
     all.push(event(from + 18, Body::SessionDisputed(change), Some(ssh_lineage())));
     let unknown = Session {
@@ -283,6 +294,26 @@ fn logins(from: u64) -> Vec<Event> {
         };
         all.push(event(sequence, Body::LoginFailed(Arc::new(failed)), None));
     }
+    all
+}
+
+/// Somebody attaches, and something is typed by one of two.
+fn attached(from: u64) -> Vec<Event> {
+    let other =
+        Arc::new(Session { id: "01JD0Z7000CCCCCCCCCCCCCCCC".into(), user: "dev".into(), ..Session::clone(&session()) });
+    let attached = Arc::new(Attached {
+        session: other,
+        confidence: Confidence::Likely,
+        reason: "tmux (pid 4242) attaches to the same server".into(),
+    });
+    let attachment = |to| Attachment { to, program: "tmux".into(), server: 4_100, pid: 4_242 };
+    let bodies = [
+        Body::SessionAttached(Arc::new(attachment(Some(session())))),
+        Body::SessionAttached(Arc::new(attachment(None))),
+    ];
+    let mut all: Vec<Event> =
+        (from..).zip(bodies).map(|(sequence, body)| event(sequence, body, Some(ssh_lineage()))).collect();
+    all.push(Event { attached: vec![attached], ..event(from + 3, Body::Exec, Some(ssh_lineage())) });
     all
 }
 

@@ -7,8 +7,8 @@ use std::{
 
 use super::escape::Foreign;
 use crate::event::{
-    AgentEvent, AuditChange, Body, Container, Counters, Event, FileAction, FileChange, Login, Loss, LossCause,
-    SecurityContext, Source, Termination, User, UserChange,
+    AgentEvent, Attachment, AuditChange, Body, Container, Counters, Event, FileAction, FileChange, Login, Loss,
+    LossCause, Maintenance, MaintenanceStep, SecurityContext, Session, Source, Termination, User, UserChange,
 };
 
 /// The sentence; `None` where the fields say it all (executions and ends).
@@ -35,6 +35,7 @@ impl Display for Sentence<'_> {
             Body::LoginFailed(login) => failed(login, f),
             Body::UserChanged(change) => changed(change, f),
             Body::SessionDisputed(change) => disputed(*change, f),
+            Body::SessionAttached(attachment) => attached(attachment, self.0.session(), f),
             Body::Terminated(termination) => terminated(termination, f),
             Body::ContainerStarted(context) => container("started", self.0.container.as_deref(), context, f),
             Body::ContainerEntered(context) => {
@@ -42,6 +43,7 @@ impl Display for Sentence<'_> {
             }
             Body::ContainerEscaped => escaped(self.0.container.as_deref(), f),
             Body::File(file) => touched(file, f),
+            Body::Maintenance(step) => maintenance(*step, self.0.maintenance.as_deref(), f),
             Body::Agent(agent) => about_agent(agent, f),
         }
     }
@@ -153,6 +155,20 @@ pub(super) fn touched(file: &FileChange, f: &mut Formatter<'_>) -> fmt::Result {
     }
 }
 
+fn attached(attachment: &Attachment, by: Option<&Session>, f: &mut Formatter<'_>) -> fmt::Result {
+    let user = |session: Option<&Session>| session.map(|it| it.user.to_string()).filter(|user| !user.is_empty());
+    let Attachment { to, program, server, .. } = attachment;
+    let who = user(by).unwrap_or_else(|| "Somebody".to_owned());
+    write!(f, "{} attaches to the {} server {server}", Foreign(&who), Foreign(program))?;
+    match to {
+        Some(owner) => {
+            let of = user(Some(owner)).unwrap_or_else(|| "somebody".to_owned());
+            write!(f, " of {} (session {})", Foreign(&of), owner.id)
+        }
+        None => f.write_str(", which was started in no session"),
+    }
+}
+
 fn terminated(termination: &Termination, f: &mut Formatter<'_>) -> fmt::Result {
     let Termination { session, failure } = termination;
     write!(f, "A process of session {}, which no rule allows, ", session.id)?;
@@ -210,6 +226,19 @@ fn container(
         }
     }
     write!(f, " {what}")
+}
+
+fn maintenance(step: MaintenanceStep, maintenance: Option<&Maintenance>, f: &mut Formatter<'_>) -> fmt::Result {
+    f.write_str("The node's maintenance")?;
+    if let Some(maintenance) = maintenance {
+        write!(f, " {}", Foreign(&maintenance.ticket))?;
+    }
+    match (step, maintenance) {
+        (MaintenanceStep::Begun, Some(it)) => write!(f, " is on, until {}", it.until),
+        (MaintenanceStep::Changed, Some(it)) => write!(f, " was changed, and is on until {}", it.until),
+        (MaintenanceStep::Begun | MaintenanceStep::Changed, None) => f.write_str(" is on"),
+        (MaintenanceStep::Ended, _) => f.write_str(" is over"),
+    }
 }
 
 fn about_agent(agent: &AgentEvent, f: &mut Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! The cluster's pods, and the history of their changes by resource version.
+//! The cluster's objects of one kind, and the history of their changes by resource version.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,42 @@ use serde_json::{Value, json};
 
 use super::fault::{gone, status};
 
-/// What the API server stores.
+/// A kind of object, and the field by which a node's agent may select it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Pod,
+    Node,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "Pod",
+            Self::Node => "Node",
+        }
+    }
+
+    /// The only selector that an agent may use; without it, it would get the whole cluster's.
+    fn selected<'a>(self, query: &'a BTreeMap<String, String>) -> Result<&'a str, Value> {
+        let prefix = match self {
+            Self::Pod => "spec.nodeName=",
+            Self::Node => "metadata.name=",
+        };
+        let selector = query.get("fieldSelector").and_then(|selector| selector.strip_prefix(prefix));
+        selector.ok_or_else(|| status(403, "Forbidden", "only what is of one node may be listed or watched", None))
+    }
+
+    fn is_of(self, object: &Value, node: &str) -> bool {
+        match self {
+            Self::Pod => object["spec"]["nodeName"] == node,
+            Self::Node => object["metadata"]["name"] == node,
+        }
+    }
+}
+
+/// What the API server stores of one kind.
 pub(super) struct Cluster {
+    kind: Kind,
     version: u64,
     /// Watches and list continuations from before this version are refused.
     compacted: u64,
@@ -25,8 +59,9 @@ struct Change {
 }
 
 impl Cluster {
-    pub(super) fn new(pods: impl IntoIterator<Item = Value>) -> Self {
+    pub(super) fn new(kind: Kind, pods: impl IntoIterator<Item = Value>) -> Self {
         let mut cluster = Self {
+            kind,
             version: 1000,
             compacted: 0,
             pods: BTreeMap::new(),
@@ -58,7 +93,7 @@ impl Cluster {
         let version = self.version.to_string();
         let metadata = json!({"resourceVersion": version, "creationTimestamp": null});
         // A bookmark carries an object of the kind that is watched, empty but for its version.
-        let object = json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata, "spec": {"containers": null}, "status": {}});
+        let object = json!({"kind": self.kind.name(), "apiVersion": "v1", "metadata": metadata, "spec": {"containers": null}, "status": {}});
         self.record("BOOKMARK", object);
         version
     }
@@ -85,7 +120,9 @@ impl Cluster {
             metadata["continue"] = json!(format!("{version}.{to}"));
             self.snapshots.insert(version, pods.clone());
         }
-        Ok(json!({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": pods[from..to]}))
+        Ok(
+            json!({"kind": format!("{}List", self.kind.name()), "apiVersion": "v1", "metadata": metadata, "items": pods[from..to]}),
+        )
     }
 
     fn continued(&self, token: &str) -> Result<(u64, usize, Vec<Value>), Value> {
@@ -100,8 +137,8 @@ impl Cluster {
     }
 
     fn selected(&self, query: &BTreeMap<String, String>) -> Result<Vec<Value>, Value> {
-        let node = selected_node(query)?;
-        Ok(self.pods.values().filter(|pod| on_node(pod, node)).cloned().collect())
+        let node = self.kind.selected(query)?;
+        Ok(self.pods.values().filter(|pod| self.kind.is_of(pod, node)).cloned().collect())
     }
 
     pub(super) fn is_compacted(&self, version: u64) -> bool {
@@ -110,11 +147,11 @@ impl Cluster {
 
     /// What a watch has to say after `version`, each line with the version that it leads to.
     pub(super) fn lines_after(&self, version: u64, query: &BTreeMap<String, String>) -> Vec<(u64, String)> {
-        let node = selected_node(query).unwrap_or_default();
+        let node = self.kind.selected(query).unwrap_or_default();
         let bookmarks = query.get("allowWatchBookmarks").is_some_and(|value| value == "true");
         let wanted = |change: &&Change| match change.kind {
             "BOOKMARK" => bookmarks,
-            _ => on_node(&change.object, node),
+            _ => self.kind.is_of(&change.object, node),
         };
         let newer = self.changes.iter().filter(|change| change.version > version);
         newer.filter(wanted).map(|change| (change.version, line(change.kind, &change.object))).collect()
@@ -122,8 +159,8 @@ impl Cluster {
 }
 
 /// From which version on a watch is asked for, or the `Status` that says why not.
-pub(super) fn watch_version(query: &BTreeMap<String, String>) -> Result<u64, Value> {
-    selected_node(query)?;
+pub(super) fn watch_version(kind: Kind, query: &BTreeMap<String, String>) -> Result<u64, Value> {
+    kind.selected(query)?;
     let version = query.get("resourceVersion").and_then(|version| version.parse().ok());
     version.ok_or_else(|| status(400, "BadRequest", "resourceVersion is not valid", None))
 }
@@ -131,14 +168,4 @@ pub(super) fn watch_version(query: &BTreeMap<String, String>) -> Result<u64, Val
 /// One line of a watch.
 pub(super) fn line(kind: &str, object: &Value) -> String {
     format!("{}\n", json!({"type": kind, "object": object}))
-}
-
-/// The only selector that a node's agent may use; without it, it would get the whole cluster's pods.
-fn selected_node(query: &BTreeMap<String, String>) -> Result<&str, Value> {
-    let selector = query.get("fieldSelector").and_then(|selector| selector.strip_prefix("spec.nodeName="));
-    selector.ok_or_else(|| status(403, "Forbidden", "only pods of one node may be listed or watched", None))
-}
-
-fn on_node(pod: &Value, node: &str) -> bool {
-    pod["spec"]["nodeName"] == node
 }

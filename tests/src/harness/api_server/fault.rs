@@ -9,17 +9,25 @@ use super::http::Asked;
 /// Which requests a fault is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
-    /// Lists, each page being a request.
+    /// Lists of pods, each page being a request.
     List,
-    /// Watches.
+    /// Watches on pods.
     Watch,
     /// Both.
     Any,
+    /// Lists of the node's own object, and watches on it.
+    Node,
 }
 
 impl On {
     pub(super) fn matches(self, asked: Asked) -> bool {
-        matches!((self, asked), (Self::Any, _) | (Self::List, Asked::List) | (Self::Watch, Asked::Watch))
+        let is_of_node = matches!(asked, Asked::ListNode | Asked::WatchNode);
+        match self {
+            Self::Node => is_of_node,
+            Self::Any => !is_of_node,
+            Self::List => asked == Asked::List,
+            Self::Watch => asked == Asked::Watch,
+        }
     }
 }
 

@@ -31,6 +31,10 @@ pub enum Asked {
     List,
     /// A watch on pods.
     Watch,
+    /// A list of the node's own object.
+    ListNode,
+    /// A watch on it.
+    WatchNode,
     /// Something that an agent has no business with.
     Else,
 }
@@ -64,6 +68,8 @@ pub(super) async fn read_request(stream: &mut (impl AsyncBufRead + Unpin)) -> io
     let asked = match (method, path, query.get("watch").map(String::as_str)) {
         ("GET", "/api/v1/pods", Some("true" | "1")) => Asked::Watch,
         ("GET", "/api/v1/pods", None) => Asked::List,
+        ("GET", "/api/v1/nodes", Some("true" | "1")) => Asked::WatchNode,
+        ("GET", "/api/v1/nodes", None) => Asked::ListNode,
         _ => Asked::Else,
     };
     let token = lines.iter().find_map(bearer);

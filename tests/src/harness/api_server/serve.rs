@@ -17,7 +17,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    cluster::{Cluster, line, watch_version},
+    cluster::{Cluster, Kind, line, watch_version},
     fault::{Fault, On, gone, status},
     http::{Asked, Request, answer, begin_chunks, chunk, read_request},
 };
@@ -32,11 +32,15 @@ pub(super) struct Shared {
 
 struct State {
     cluster: Cluster,
+    nodes: Cluster,
     token: String,
     faults: VecDeque<(On, Fault, bool)>,
     requests: Vec<Request>,
+    /// Watches on pods.
     open: usize,
     most_open: usize,
+    /// Watches on the node.
+    open_nodes: usize,
     /// Numbers of the connections that are open, and the number of the next one.
     connections: BTreeSet<u64>,
     next_connection: u64,
@@ -54,12 +58,14 @@ struct Signals {
 impl Shared {
     pub(super) fn new(pods: impl IntoIterator<Item = Value>, token: &str) -> Self {
         let state = State {
-            cluster: Cluster::new(pods),
+            cluster: Cluster::new(Kind::Pod, pods),
+            nodes: Cluster::new(Kind::Node, []),
             token: token.to_owned(),
             faults: VecDeque::new(),
             requests: Vec::new(),
             open: 0,
             most_open: 0,
+            open_nodes: 0,
             connections: BTreeSet::new(),
             next_connection: 0,
         };
@@ -70,6 +76,17 @@ impl Shared {
         let result = change(&mut self.lock().cluster);
         self.signals.send_modify(|signals| signals.changes += 1);
         result
+    }
+
+    pub(super) fn change_node(&self, node: Value) {
+        self.lock().nodes.apply(node);
+        self.signals.send_modify(|signals| signals.changes += 1);
+    }
+
+    /// Whether a watch on the node was open in time.
+    pub(super) fn wait_for_node_watch(&self, within: Duration) -> bool {
+        let waited = self.happened.wait_timeout_while(self.lock(), within, |state| state.open_nodes == 0);
+        !waited.expect("no thread of the server panicked").1.timed_out()
     }
 
     pub(super) fn end_watches(&self) {
@@ -154,6 +171,26 @@ pub(super) async fn serve_connection(stream: TcpStream, acceptor: TlsAcceptor, s
     }
 }
 
+impl State {
+    fn of(&mut self, kind: Kind) -> &mut Cluster {
+        match kind {
+            Kind::Pod => &mut self.cluster,
+            Kind::Node => &mut self.nodes,
+        }
+    }
+
+    fn open_of(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Pod => &mut self.open,
+            Kind::Node => &mut self.open_nodes,
+        }
+    }
+}
+
+fn kind(request: &Request) -> Kind {
+    if matches!(request.asked, Asked::ListNode | Asked::WatchNode) { Kind::Node } else { Kind::Pod }
+}
+
 type Stream = BufReader<TlsStream<TcpStream>>;
 
 /// Whether the connection can be used for another request.
@@ -172,20 +209,22 @@ async fn serve_request(stream: &mut Stream, request: &Request, shared: &Shared) 
         Some(Fault::Slow(wait)) => sleep(wait).await,
         Some(Fault::Silent) => return future::pending().await,
         Some(Fault::Drop) => return Ok(false),
-        Some(fault) if request.asked == Asked::Watch => return faulty_watch(stream, request, &fault, shared).await,
+        Some(fault) if matches!(request.asked, Asked::Watch | Asked::WatchNode) => {
+            return faulty_watch(stream, request, &fault, shared).await;
+        }
         Some(fault) => return faulty_list(stream, request, &fault, shared).await,
     }
     match request.asked {
-        Asked::List => {
-            let list = shared.lock().cluster.list(&request.query);
+        Asked::List | Asked::ListNode => {
+            let list = shared.lock().of(kind(request)).list(&request.query);
             say(stream, &list).await.map(|()| true)
         }
-        Asked::Watch => match watch_version(&request.query) {
+        Asked::Watch | Asked::WatchNode => match watch_version(kind(request), &request.query) {
             Ok(version) => watch_pods(stream, request, version, shared, None).await,
             Err(refusal) => say(stream, &Err(refusal)).await.map(|()| true),
         },
         Asked::Else => {
-            let message = "an agent may only list and watch pods";
+            let message = "an agent may only list and watch pods and its node";
             say(stream, &Err(status(403, "Forbidden", message, None))).await.map(|()| true)
         }
     }
@@ -201,7 +240,7 @@ async fn say(stream: &mut (impl AsyncWrite + Unpin), object: &Result<Value, Valu
 }
 
 async fn faulty_list(stream: &mut Stream, request: &Request, fault: &Fault, shared: &Shared) -> io::Result<bool> {
-    let list = shared.lock().cluster.list(&request.query).unwrap_or_else(|status| status).to_string();
+    let list = shared.lock().of(kind(request)).list(&request.query).unwrap_or_else(|status| status).to_string();
     let half = list.len() / 2;
     let (body, sent) = match fault {
         Fault::Garbage(bytes) => (bytes.clone(), usize::MAX),
@@ -217,7 +256,7 @@ async fn faulty_list(stream: &mut Stream, request: &Request, fault: &Fault, shar
 async fn faulty_watch(stream: &mut Stream, request: &Request, fault: &Fault, shared: &Shared) -> io::Result<bool> {
     let first = match fault {
         Fault::CutShort | Fault::HalfJson => {
-            let version = watch_version(&request.query).unwrap_or_default();
+            let version = watch_version(kind(request), &request.query).unwrap_or_default();
             return watch_pods(stream, request, version, shared, Some(fault)).await;
         }
         Fault::ErrorLine(status) => line("ERROR", status).into_bytes(),
@@ -249,17 +288,17 @@ async fn watch_pods(
     let end = sleep(Duration::from_secs(seconds));
     tokio::pin!(end);
     begin_chunks(stream).await?;
-    let compacted = shared.lock().cluster.is_compacted(version);
+    let compacted = shared.lock().of(kind(request)).is_compacted(version);
     if compacted {
         // The real one does so, too: the watch opens, and its first line says that it cannot be.
         chunk(stream, line("ERROR", &gone()).as_bytes()).await?;
         return chunk(stream, b"").await.map(|()| true);
     }
     // Closed before the client can know that the watch is over, lest its next one count as a second.
-    let open = OpenWatch::new(shared);
+    let open = OpenWatch::new(shared, kind(request));
     loop {
         let ended = signals.borrow_and_update().ends != ends;
-        let lines = shared.lock().cluster.lines_after(version, &request.query);
+        let lines = shared.lock().of(kind(request)).lines_after(version, &request.query);
         for (next, line) in lines {
             let line = line.as_bytes();
             match fault {
@@ -317,21 +356,21 @@ impl Drop for Connection<'_> {
 }
 
 /// Counts a watch for as long as it is open.
-struct OpenWatch<'a>(&'a Shared);
+struct OpenWatch<'a>(&'a Shared, Kind);
 
 impl<'a> OpenWatch<'a> {
-    fn new(shared: &'a Shared) -> Self {
+    fn new(shared: &'a Shared, kind: Kind) -> Self {
         let mut state = shared.lock();
-        state.open += 1;
+        *state.open_of(kind) += 1;
         state.most_open = state.most_open.max(state.open);
         drop(state);
         shared.happened.notify_all();
-        Self(shared)
+        Self(shared, kind)
     }
 }
 
 impl Drop for OpenWatch<'_> {
     fn drop(&mut self) {
-        self.0.lock().open -= 1;
+        *self.0.lock().open_of(self.1) -= 1;
     }
 }

@@ -2,7 +2,7 @@
 
 use super::known;
 use crate::{
-    event::{Login, LoginMethod, Source, Summary},
+    event::{Attached, Attachment, Login, LoginMethod, Source, Summary},
     sink::encode::json::Object,
 };
 
@@ -43,4 +43,25 @@ pub(super) fn summary(summary: &Summary, fields: &mut Object<'_>) {
     fields.number("files", summary.files);
     fields.texts("file_paths", summary.file_paths.iter().map(|path| &**path));
     fields.flag("cut", summary.cut);
+}
+
+/// One of `postern.attached`.
+pub(super) fn attached(attached: &Attached, fields: &mut Object<'_>) {
+    fields.text("id", &attached.session.id);
+    fields.text("door", attached.session.door.as_str());
+    fields.maybe_text("user", known(&attached.session.user));
+    fields.text("confidence", attached.confidence.as_str());
+    fields.text("link", &attached.reason);
+}
+
+/// `postern.attachment`.
+pub(super) fn attachment(attachment: &Attachment, fields: &mut Object<'_>) {
+    fields.text("program", &attachment.program);
+    fields.number("server", u64::from(attachment.server));
+    if let Some(session) = &attachment.to {
+        fields.object("session", |fields| {
+            fields.text("id", &session.id);
+            fields.maybe_text("user", known(&session.user));
+        });
+    }
 }

@@ -169,7 +169,19 @@ impl Encoder {
             }
             Body::File(file) => fields.object("file", |fields| file::own(file, fields)),
             Body::Agent(agent) => agent::own(agent, fields),
-            Body::Exec | Body::End { .. } | Body::Terminated(_) | Body::ContainerEscaped => {}
+            Body::SessionAttached(attachment) => {
+                fields.object("attachment", |fields| login::attachment(attachment, fields));
+            }
+            Body::Exec | Body::End { .. } | Body::Terminated(_) | Body::ContainerEscaped | Body::Maintenance(_) => {}
+        }
+        if !event.attached.is_empty() {
+            fields.objects("attached", &event.attached, |fields, it| login::attached(it, fields));
+        }
+        if let Some(maintenance) = &event.maintenance {
+            fields.object("maintenance", |fields| {
+                fields.text("ticket", &maintenance.ticket);
+                fields.time("until", maintenance.until);
+            });
         }
         if let Some(alert) = &event.alert {
             fields.object("alert", |fields| fields.numbered("trigger", &self.node.run_id, alert.trigger));
@@ -206,9 +218,11 @@ const fn dataset(body: &Body) -> &'static str {
         | Body::LoginFailed(_)
         | Body::UserChanged(_)
         | Body::SessionDisputed(_)
+        | Body::SessionAttached(_)
         | Body::Terminated(_) => "postern.login",
         Body::ContainerStarted(_) | Body::ContainerEntered(_) | Body::ContainerEscaped => "postern.container",
         Body::File(_) => "postern.file",
+        Body::Maintenance(_) => "postern.maintenance",
         Body::Agent(_) => "postern.agent",
     }
 }
@@ -245,13 +259,16 @@ fn related(event: &Event, top: &mut Object<'_>) {
         credentials.and_then(|who| who.login_user.as_ref()?.name.as_deref()),
         match &event.body {
             Body::UserChanged(change) => change.from.name.as_deref(),
+            Body::SessionAttached(attachment) => attachment.to.as_ref().map(|session| &*session.user),
             _ => None,
         },
     ];
     let addresses = [login.and_then(|login| login.source.ip), entry.and_then(|entry| entry.source_ip)]
         .map(|ip| Some(ip?.to_canonical()));
+    let attached = event.attached.iter().map(|it| &*it.session.user);
     top.object("related", |related| {
-        related.texts("user", distinct(&users).filter(|name| !name.is_empty()));
+        let others = attached.filter(|name| !users.contains(&Some(name)));
+        related.texts("user", distinct(&users).chain(others).filter(|name| !name.is_empty()));
         related.displays("ip", distinct(&addresses));
     });
 }

@@ -29,7 +29,7 @@ pub fn pretty(event: &Event, out: &mut String, colour: bool) {
         Some(pid) => line.styled(DIM, |line| line.put(format_args!("{pid:>PID$} "))),
         None => line.pad(PID + 1),
     }
-    if matches!(event.body, Body::Agent(_)) && event.alert.is_none() {
+    if matches!(event.body, Body::Agent(_) | Body::Maintenance(_)) && event.alert.is_none() {
         line.cell(BLUE, WHO, |line| line.put("postern"));
         line.cell("", WHERE, |_| {});
     } else {
@@ -37,6 +37,9 @@ pub fn pretty(event: &Event, out: &mut String, colour: bool) {
         line.cell(DIM, WHERE, |line| place(event.container.as_deref(), line));
     }
     what::write(event, &mut line);
+    for attached in &event.attached {
+        line.styled(DIM, |line| line.put(format_args!("  [or typed by {}]", named(&attached.session.user))));
+    }
     match event.enrichment {
         Enrichment::Complete => {}
         Enrichment::Partial => line.styled(DIM, |line| line.put("  [not all is known]")),
@@ -78,11 +81,13 @@ fn action(event: &Event) -> (Label, &'static str) {
         Body::LoginFailed(_) => ("refused", YELLOW),
         Body::UserChanged(_) => ("user", YELLOW),
         Body::SessionDisputed(_) => ("disputed", BOLD_RED),
+        Body::SessionAttached(_) => ("attached", YELLOW),
         Body::Terminated(_) => ("killed", BOLD_RED),
         Body::ContainerStarted(_) => ("container", MAGENTA),
         Body::ContainerEntered(_) => ("entered", MAGENTA),
         Body::ContainerEscaped => ("escaped", BOLD_RED),
         Body::File(_) => ("file", ""),
+        Body::Maintenance(_) => ("upkeep", BLUE),
         Body::Agent(AgentEvent::Lost(_)) => ("LOST", BOLD_RED),
         Body::Agent(AgentEvent::Counted(_)) => ("counted", DIM),
         Body::Agent(_) => ("agent", BLUE),

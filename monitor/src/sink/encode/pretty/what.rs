@@ -38,7 +38,12 @@ pub(super) fn write(event: &Event, line: &mut Line<'_>) {
             }
             powers(event.container.as_deref(), context, line);
         }
-        (Body::SessionOpened(login), _) => opened(login, line),
+        (Body::SessionOpened(login), _) => {
+            opened(login, line);
+            if let Some(maintenance) = &event.maintenance {
+                line.limited(TEXT_LIMIT, |line| line.put(format_args!("  [maintenance {}]", maintenance.ticket)));
+            }
+        }
         (Body::SessionClosed(login), _) => {
             if let Some(summary) = &login.summary {
                 line.put(format_args!("after {}, {} commands", Span(summary.duration_ns), summary.commands));

@@ -170,3 +170,24 @@ fn a_session_that_changes_very_much_is_counted_to_its_end() {
     let taken = (0..100).take_while(|number| told.admit(&long(*number)) == Admitted::Told).count();
     assert!(taken < 70 && told.admit(&long(1_000)) == Admitted::Counted && told.admit(&long(1)) == Admitted::Told);
 }
+
+#[test]
+fn what_a_container_writes_to_itself_is_not_the_nodes() {
+    let (mut pipeline, mark) = pipeline();
+    let cgroup = format!("/docker/{}", "0123456789abcdef".repeat(4));
+    let entering = replay::Exec { pid: 111, previous: 110, path: "/bin/sh", args: &["sh"], cgroup: &cgroup };
+    let entered = Written::exec(6, entering, |body| {
+        replay::in_container(7)(body);
+        body.entry = mark;
+    });
+    feed(&mut pipeline, &[entered]);
+    let layer = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/9/fs/etc/x";
+    let touches = vec![touch(111, Deed::Created, layer), touch(111, Deed::Created, "/etc/cron.d/x")];
+    let mut events = hand_over(&mut pipeline, touches, &[], 7_000_000);
+    pipeline.finish(8_000_000);
+    events.extend(pipeline.take_events());
+    assert_eq!(told(&events), [("file-created", "/etc/cron.d/x".to_owned(), 111)]);
+    let event = events.iter().find(|event| matches!(event.body, Body::File(_))).expect("told");
+    assert_eq!(event.session().map(|session| &*session.user), Some("ops"));
+    assert!(event.container.is_some());
+}

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -30,6 +31,11 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
         run: marks,
     },
     Behaviour { name: "files that no session changed are told of nobody", unavailable: no_sshd, run: others },
+    Behaviour {
+        name: "file events that are lost are told, and so is the end of watching",
+        unavailable: no_sshd,
+        run: lost,
+    },
 ];
 
 fn no_kernel_or_sshd() -> Option<String> {
@@ -210,4 +216,43 @@ fn others() {
     let stopped = agent.stop();
     assert_eq!(told(&stopped, folder.path()), [("file-created".to_owned(), "own".to_owned())]);
     assert!(stopped.events.iter().all(|event| action(event) != "events-lost"));
+}
+
+/// Pids of the processes that the agent started.
+fn children(agent: &Agent) -> Vec<i32> {
+    let file = format!("/proc/{0}/task/{0}/children", agent.pid());
+    let pids = fs::read_to_string(file).expect("the agent runs");
+    pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+fn lost() {
+    let folder = folder();
+    let server = Sshd::start();
+    let mut agent = Agent::start();
+    let mut session = server.open();
+    session.run("/bin/echo here");
+    until("the marks are set", DEADLINE, || (marked(&agent) > 0).then_some(()));
+    agent.signal(Signal::STOP);
+    // More than the kernel's queue has room for.
+    (0..20_000).for_each(|number| fs::write(folder.path().join(number.to_string()), "").expect("a file"));
+    agent.signal(Signal::CONT);
+    let lost = agent.wait_for("the loss", |event| action(event) == "events-lost");
+    assert_eq!(text(&lost, "/postern/loss/cause"), "files");
+    // What comes after is told again.
+    let own = folder.path().join("own");
+    session.run(&format!("echo mine > {}", own.display()));
+    agent.wait_for("a file", |event| text(event, "/file/path") == own.display().to_string());
+
+    let [marker] = children(&agent)[..] else { panic!("the agent starts one process") };
+    let status = fs::read_to_string(format!("/proc/{marker}/status")).expect("it runs");
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).expect("a line");
+    let only = (1u64 << 21) | (1 << 2);
+    assert_eq!(u64::from_str_radix(effective, 16), Ok(only), "CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH");
+    kill_process(Pid::from_raw(marker).expect("a pid"), Signal::KILL).expect("it runs");
+    agent.wait_for("the end of watching", |event| {
+        action(event) == "agent-changed" && text(event, "/message").starts_with("files are not watched any more")
+    });
+    session.log_out();
+    closed(&mut agent);
+    agent.stop();
 }

@@ -6,6 +6,7 @@ mod clients;
 mod containers;
 mod entries;
 mod files;
+mod input;
 mod maintenance;
 mod multiplexers;
 mod past;
@@ -13,21 +14,22 @@ mod refusals;
 mod restore;
 pub mod saved;
 mod sockets;
+mod start;
 mod steps;
 mod summaries;
 
 use std::sync::Arc;
 
-use postern_ebpf::abi::{HookCounters, HookId, Namespaces, ProcessKey, TaskState};
-use rustc_hash::FxHashMap;
+use postern_ebpf::abi::{Namespaces, ProcessKey};
 
+pub use self::input::{Input, Lookup};
 use self::{
     accounting::Accounting,
     clients::{Clients, Scheduler},
     containers::Containers,
     entries::{Crossing, Entries},
     files::FileChanges,
-    maintenance::{Maintenances, Told},
+    maintenance::Maintenances,
     multiplexers::{Multiplexers, under_multiplexer},
     refusals::{Refusal, Refusals},
     saved::Saved,
@@ -36,16 +38,10 @@ use self::{
 use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, alert},
-    event::{
-        AgentEvent, Body, Capabilities, Container, Counters, Enrichment, EntryType, Event, Lineage, Login, Process,
-        Session, Termination,
-    },
-    files::Touch,
-    pod::{NodeUpdate, PodUpdate},
+    event::{AgentEvent, Body, Capabilities, Counters, Enrichment, EntryType, Event, Lineage, Login, Process, Session},
     process::{
         Decoder, Known, ProcessTable,
         login::{LoginTracker, Outcome},
-        seed::SeedProcess,
         to_tick,
     },
     record::{self, DecodeError, Exec},
@@ -60,44 +56,6 @@ pub struct Host {
     pub capabilities: Capabilities,
 }
 
-/// Whatever can change the pipeline's mind, beside records.
-#[derive(Debug)]
-pub enum Input {
-    /// The API server spoke of the node's pods.
-    Pods(PodUpdate),
-    /// The API server spoke of the node itself.
-    Node(NodeUpdate),
-    /// The runtime was asked for a container.
-    Container {
-        /// Its id.
-        id: Arc<str>,
-        /// What it said.
-        answer: Lookup,
-    },
-    /// The access policy is this from now on.
-    Policy(AccessPolicy),
-    /// A process of a session was killed, as was asked for.
-    Terminated {
-        /// The process.
-        process: ProcessKey,
-        /// Its session, and why it could not be killed.
-        termination: Termination,
-    },
-    /// Files are watched from now on, or are not.
-    FilesWatched(bool),
-    /// What was done to files, read before the records that were handed in last. Comes again and again while they are watched.
-    Files {
-        /// By whom, and what.
-        touches: Vec<Touch>,
-        /// The lineage of those who never executed, by pid.
-        forks: FxHashMap<u32, TaskState>,
-    },
-    /// The kernel side's counters.
-    Counters(Vec<(HookId, HookCounters)>),
-    /// The agent speaks of itself.
-    Agent(AgentEvent),
-}
-
 /// How much the pipeline knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -107,17 +65,6 @@ pub struct Sizes {
     pub sessions: usize,
     /// Pods of this node.
     pub pods: usize,
-}
-
-/// What became of asking the runtime for a container.
-#[derive(Debug)]
-pub enum Lookup {
-    /// It knows it.
-    Found(Container),
-    /// It knows none with that id.
-    Unknown,
-    /// It could not be asked: it will be again.
-    Failed,
 }
 
 /// The whole state behind the stream.
@@ -180,63 +127,6 @@ impl Pipeline {
     /// Containers that the runtime is to be asked for.
     pub fn take_requests(&mut self) -> Vec<Arc<CgroupContainer>> {
         self.containers.take_requests()
-    }
-
-    /// What another run left, before the processes that run are taken in. The error says why it is of no use.
-    pub fn restore(&mut self, saved: &Saved, processes: &[SeedProcess], now_ns: u64) -> Result<(), &'static str> {
-        if saved.boot_id != self.decoder.boot_id() {
-            return Err("it is of another boot");
-        }
-        let (living, now) = (restore::living(processes), self.decoder.time(now_ns));
-        self.ended = self.entries.restore(&self.decoder, saved, &living, now);
-        Ok(())
-    }
-
-    /// What another run is to know, where that has changed since it was asked last, or `always`.
-    pub fn save(&mut self, always: bool) -> Option<Saved> {
-        let changed = self.entries.take_changed();
-        (changed || always).then(|| self.entries.save(&self.decoder, self.processes.iter()))
-    }
-
-    /// Tells of the sessions that ended while no agent ran.
-    pub fn tell_ended(&mut self, now_ns: u64) {
-        for (process, login) in std::mem::take(&mut self.ended) {
-            self.session_event(Body::SessionClosed(login), process, Enrichment::Partial, now_ns);
-        }
-    }
-
-    /// Processes that were there before the agent. Returns the lineage that the kernel side is to carry on.
-    pub fn seed(&mut self, processes: &[SeedProcess], now_ns: u64) -> Vec<(ProcessKey, postern_ebpf::abi::EntryMark)> {
-        let mut marks = Vec::with_capacity(processes.len());
-        // A parent has started before its child, and in one tick has the lower pid unless pids have just wrapped round.
-        let mut order: Vec<&SeedProcess> = processes.iter().collect();
-        order.sort_by_key(|process| (process.key.start_ns, process.key.tgid));
-        for seed in order {
-            let (process, facts) = self.decoder.seeded(seed);
-            let process = Arc::new(process);
-            let cgroup = Containers::of_seed(&seed.cgroup);
-            let container = cgroup.filter(|_| facts.namespaces.mnt != self.host.namespaces.mnt);
-            let parent = self.processes.by_pid(seed.parent).cloned();
-            if let Some(container) = &container {
-                self.containers.enter(container, process.key, facts.inner_pid, now_ns);
-                self.containers.note_privileged(&container.id, security_context(self.host, &facts).privileged);
-            }
-            let (placed, mark) =
-                self.entries.place_seed(&self.decoder, seed, &process, parent.as_ref(), container.as_ref());
-            marks.push((process.key, mark));
-            let parent = parent.as_ref().map(|known| &*known.process);
-            let placed = under_multiplexer(&mut self.multiplexers, placed, &process, parent);
-            // Who attached before the agent was there is attached still, and was told by another run.
-            let _ = self.multiplexers.client(&process, &placed.entry);
-            self.processes.insert(Known {
-                process,
-                entry: Some(placed.entry),
-                entry_leader: Some(placed.leader),
-                container: container.map(|container| container.id.clone()),
-            });
-        }
-        self.entries.end_restoring();
-        marks
     }
 
     /// One record's bytes.
@@ -566,19 +456,6 @@ impl Pipeline {
     fn agent(&mut self, event: AgentEvent, now_ns: u64) {
         let event = self.event(Body::Agent(event), None, now_ns);
         self.send(event);
-    }
-
-    fn maintenance(&mut self, told: impl IntoIterator<Item = Told>, now_ns: u64) {
-        for told in told {
-            match told {
-                Told::Problem(message) => self.agent(AgentEvent::Changed { message }, now_ns),
-                Told::Step(step, maintenance) => {
-                    let event = self.event(Body::Maintenance(step), None, now_ns);
-                    self.send(Event { maintenance: Some(maintenance), ..event });
-                }
-            }
-        }
-        self.entries.set_maintenance(self.maintenances.known().cloned());
     }
 
     fn tell(&mut self, body: Body, lineage: Option<Lineage>, container: Option<&Arc<CgroupContainer>>, now_ns: u64) {

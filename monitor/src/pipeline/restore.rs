@@ -40,7 +40,7 @@ impl Entries {
             .into_iter()
             .map(|(key, open, closed)| {
                 let summary = open.login.session.as_ref().and_then(|session| self.summaries.get(&session.id));
-                SavedLogin { closed, ..save_login(decoder, *key, open, summary.cloned().unwrap_or_default()) }
+                SavedLogin { closed, ..save_login(decoder, *key, open, summary.unwrap_or(&Summary::default())) }
             })
             .collect();
         // What is under a login follows from it. What began with a step of its own would not.
@@ -205,7 +205,7 @@ fn load_session(saved: &SavedSession) -> Option<Arc<Session>> {
     }))
 }
 
-fn save_login(decoder: &Decoder, process: ProcessKey, open: &OpenLogin, summary: Summary) -> SavedLogin {
+fn save_login(decoder: &Decoder, process: ProcessKey, open: &OpenLogin, summary: &Summary) -> SavedLogin {
     let login = &open.login;
     SavedLogin {
         process: saved_key(process),

@@ -166,7 +166,7 @@ mod tests {
     };
 
     fn process(pid: u32, uid: u32, args: &[&str]) -> Process {
-        let decoder = Decoder::new("boot".into(), 0, Passwd::default(), 1);
+        let decoder = Decoder::new("boot", 0, Passwd::default(), 1);
         let mut process = decoder.unknown(key(pid), b"");
         process.executable.path =
             format!("/usr/bin/{}", args.first().copied().unwrap_or_default().to_lowercase()).into();

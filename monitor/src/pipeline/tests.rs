@@ -5,8 +5,8 @@ use postern_ebpf::abi::{EntryMark, ExecBody, LoginCall, LoginClass};
 use super::*;
 use crate::{
     detect::AccessRule,
-    event::{Confidence, Entry, Pod},
-    pod::{CommandPurpose, ContainerFacts, ContainerKind, PodCommand, PodFacts},
+    event::{Confidence, Container, Entry, Pod},
+    pod::{CommandPurpose, ContainerFacts, ContainerKind, PodCommand, PodFacts, PodUpdate},
     replay::{self, Written, in_container, key},
 };
 

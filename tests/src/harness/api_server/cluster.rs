@@ -22,7 +22,7 @@ impl Kind {
     }
 
     /// The only selector that an agent may use; without it, it would get the whole cluster's.
-    fn selected<'a>(self, query: &'a BTreeMap<String, String>) -> Result<&'a str, Value> {
+    fn selected(self, query: &BTreeMap<String, String>) -> Result<&str, Value> {
         let prefix = match self {
             Self::Pod => "spec.nodeName=",
             Self::Node => "metadata.name=",

@@ -1,0 +1,62 @@
+//! All that reaches the pipeline beside records and the time.
+
+use std::sync::Arc;
+
+use postern_ebpf::abi::{HookCounters, HookId, ProcessKey, TaskState};
+use rustc_hash::FxHashMap;
+
+use crate::{
+    detect::AccessPolicy,
+    event::{AgentEvent, Container, Termination},
+    files::Touch,
+    pod::{NodeUpdate, PodUpdate},
+};
+
+/// Whatever can change the pipeline's mind, beside records.
+#[derive(Debug)]
+pub enum Input {
+    /// The API server spoke of the node's pods.
+    Pods(PodUpdate),
+    /// The API server spoke of the node itself.
+    Node(NodeUpdate),
+    /// The runtime was asked for a container.
+    Container {
+        /// Its id.
+        id: Arc<str>,
+        /// What it said.
+        answer: Lookup,
+    },
+    /// The access policy is this from now on.
+    Policy(AccessPolicy),
+    /// A process of a session was killed, as was asked for.
+    Terminated {
+        /// The process.
+        process: ProcessKey,
+        /// Its session, and why it could not be killed.
+        termination: Termination,
+    },
+    /// Files are watched from now on, or are not.
+    FilesWatched(bool),
+    /// What was done to files, read before the records that were handed in last. Comes again and again while they are watched.
+    Files {
+        /// By whom, and what.
+        touches: Vec<Touch>,
+        /// The lineage of those who never executed, by pid.
+        forks: FxHashMap<u32, TaskState>,
+    },
+    /// The kernel side's counters.
+    Counters(Vec<(HookId, HookCounters)>),
+    /// The agent speaks of itself.
+    Agent(AgentEvent),
+}
+
+/// What became of asking the runtime for a container.
+#[derive(Debug)]
+pub enum Lookup {
+    /// It knows it.
+    Found(Container),
+    /// It knows none with that id.
+    Unknown,
+    /// It could not be asked: it will be again.
+    Failed,
+}

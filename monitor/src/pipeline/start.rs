@@ -1,0 +1,87 @@
+//! How a run begins and ends: what another run left, the processes that ran before, and what the next run is to know. Beside it,
+//! what the node's own object says.
+
+use std::sync::Arc;
+
+use postern_ebpf::abi::ProcessKey;
+
+use super::{
+    Pipeline, Saved, containers::Containers, maintenance::Told, multiplexers::under_multiplexer, restore,
+    steps::security_context,
+};
+use crate::{
+    event::{AgentEvent, Body, Enrichment, Event},
+    process::{Known, seed::SeedProcess},
+};
+
+impl Pipeline {
+    /// What another run left, before the processes that run are taken in. The error says why it is of no use.
+    pub fn restore(&mut self, saved: &Saved, processes: &[SeedProcess], now_ns: u64) -> Result<(), &'static str> {
+        if saved.boot_id != self.decoder.boot_id() {
+            return Err("it is of another boot");
+        }
+        let (living, now) = (restore::living(processes), self.decoder.time(now_ns));
+        self.ended = self.entries.restore(&self.decoder, saved, &living, now);
+        Ok(())
+    }
+
+    /// What another run is to know, where that has changed since it was asked last, or `always`.
+    pub fn save(&mut self, always: bool) -> Option<Saved> {
+        let changed = self.entries.take_changed();
+        (changed || always).then(|| self.entries.save(&self.decoder, self.processes.iter()))
+    }
+
+    /// Tells of the sessions that ended while no agent ran.
+    pub fn tell_ended(&mut self, now_ns: u64) {
+        for (process, login) in std::mem::take(&mut self.ended) {
+            self.session_event(Body::SessionClosed(login), process, Enrichment::Partial, now_ns);
+        }
+    }
+
+    /// Processes that were there before the agent. Returns the lineage that the kernel side is to carry on.
+    pub fn seed(&mut self, processes: &[SeedProcess], now_ns: u64) -> Vec<(ProcessKey, postern_ebpf::abi::EntryMark)> {
+        let mut marks = Vec::with_capacity(processes.len());
+        // A parent has started before its child, and in one tick has the lower pid unless pids have just wrapped round.
+        let mut order: Vec<&SeedProcess> = processes.iter().collect();
+        order.sort_by_key(|process| (process.key.start_ns, process.key.tgid));
+        for seed in order {
+            let (process, facts) = self.decoder.seeded(seed);
+            let process = Arc::new(process);
+            let cgroup = Containers::of_seed(&seed.cgroup);
+            let container = cgroup.filter(|_| facts.namespaces.mnt != self.host.namespaces.mnt);
+            let parent = self.processes.by_pid(seed.parent).cloned();
+            if let Some(container) = &container {
+                self.containers.enter(container, process.key, facts.inner_pid, now_ns);
+                self.containers.note_privileged(&container.id, security_context(self.host, &facts).privileged);
+            }
+            let (placed, mark) =
+                self.entries.place_seed(&self.decoder, seed, &process, parent.as_ref(), container.as_ref());
+            marks.push((process.key, mark));
+            let parent = parent.as_ref().map(|known| &*known.process);
+            let placed = under_multiplexer(&mut self.multiplexers, placed, &process, parent);
+            // Who attached before the agent was there is attached still, and was told by another run.
+            let _ = self.multiplexers.client(&process, &placed.entry);
+            self.processes.insert(Known {
+                process,
+                entry: Some(placed.entry),
+                entry_leader: Some(placed.leader),
+                container: container.map(|container| container.id.clone()),
+            });
+        }
+        self.entries.end_restoring();
+        marks
+    }
+
+    pub(super) fn maintenance(&mut self, told: impl IntoIterator<Item = Told>, now_ns: u64) {
+        for told in told {
+            match told {
+                Told::Problem(message) => self.agent(AgentEvent::Changed { message }, now_ns),
+                Told::Step(step, maintenance) => {
+                    let event = self.event(Body::Maintenance(step), None, now_ns);
+                    self.send(Event { maintenance: Some(maintenance), ..event });
+                }
+            }
+        }
+        self.entries.set_maintenance(self.maintenances.known().cloned());
+    }
+}

@@ -5,6 +5,7 @@ mod accounting;
 mod clients;
 mod containers;
 mod entries;
+mod links;
 mod refusals;
 mod steps;
 mod summaries;
@@ -15,7 +16,7 @@ use postern_ebpf::abi::{HookCounters, HookId, LoginClass, Namespaces, ProcessKey
 
 use self::{
     accounting::Accounting,
-    clients::{Clients, Scheduler},
+    clients::Clients,
     containers::Containers,
     entries::{Crossing, Entries},
     refusals::{Refusal, Refusals},
@@ -25,12 +26,11 @@ use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, alert},
     event::{
-        AgentEvent, AuditChange, Body, Capabilities, Container, Counters, Enrichment, Entry, EntryType, Event,
-        HostNamespace, Lineage, Process, SeccompMode, SecurityContext, Session, Termination, UserChange,
+        AgentEvent, Body, Capabilities, Container, Counters, Enrichment, Event, Lineage, Process, Session, Termination,
     },
     pod::PodUpdate,
     process::{
-        Decoder, KernelFacts, Known, ProcessTable,
+        Decoder, Known, ProcessTable,
         login::{LoginTracker, Outcome},
         seed::SeedProcess,
     },
@@ -309,15 +309,13 @@ impl Pipeline {
         let crossing = crossing(&mut self.containers, container.as_ref(), previous, &process, &facts, now_ns);
         let escaped = previous.filter(|_| crossing == Some(Crossing::Escaped));
         let escaped = escaped.and_then(|known| self.containers.reference(known.container.as_ref()?));
-        let asked = match (&crossing, &container) {
-            (Some(Crossing::Started | Crossing::Entered), Some(container)) => {
-                self.clients.asked(&container.id, &process.args, now_ns)
-            }
-            (None, _) if entries::is_from_init(previous, parent.as_deref()) => {
-                self.clients.asked_init(&process.args, now_ns)
-            }
-            _ => None,
-        };
+        let asked = links::process(
+            &mut self.clients,
+            links::Arrived { crossing, container: container.as_ref(), previous, parent: parent.as_deref() },
+            &process,
+            exec,
+            now_ns,
+        );
         let placed = self.entries.place(
             &self.decoder,
             &entries::Arrival {
@@ -439,12 +437,7 @@ impl Pipeline {
     fn login(&mut self, outcome: Outcome, now_ns: u64) {
         match outcome {
             Outcome::Opening { process, login } => {
-                let scheduler = match login.door {
-                    EntryType::At => Some(Scheduler::At),
-                    EntryType::Cron => Some(Scheduler::Cron),
-                    _ => None,
-                };
-                let asked = scheduler.and_then(|it| self.clients.asked_later(it, &login.user, now_ns));
+                let asked = links::login(&mut self.clients, self.processes.get(process), &login, now_ns);
                 self.entries.opening(&self.decoder, process, login, asked, now_ns);
             }
             Outcome::Opened { process } => {

@@ -51,7 +51,7 @@ enum Task {
     },
     /// Play the access scenarios on whole Debian nodes in virtual machines, and print the score of each.
     Nodes {
-        /// Only these: bookworm, trixie, bullseye, sid.
+        /// These instead of bookworm and trixie; there are bullseye and sid, too.
         suites: Vec<String>,
     },
     /// Check who may know whom.

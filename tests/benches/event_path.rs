@@ -89,7 +89,7 @@ fn access_policy(bencher: Bencher, rules: u32) {
     let rule = |number| AccessRule { users: vec![format!("user-{number}").into()], ..AccessRule::default() };
     let policy = AccessPolicy { allow: (0..rules).map(rule).collect(), ..AccessPolicy::default() };
     let login = login();
-    let applicant = Applicant { login: &login, pod: None, time: Timestamp::UNIX_EPOCH };
+    let applicant = Applicant { login: &login, pod: None, maintenance: None, time: Timestamp::UNIX_EPOCH };
     bencher.bench(|| policy.decide(black_box(applicant)));
 }
 

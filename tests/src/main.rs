@@ -1,5 +1,8 @@
 //! Runs the behaviour tests one after the other: they share one kernel. With arguments, only those whose name contains
 //! one of them. Prints a line for each, and how many passed, failed and were skipped.
+//!
+//! `postern-tests play` plays the access scenarios alone, as a node in a virtual machine does; with more arguments, only those
+//! whose name contains one of them. `postern-tests nodes SUITE...` plays them on such nodes.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -7,10 +10,19 @@ use std::{
     time::Instant,
 };
 
-use postern_tests::behaviours::{self, Behaviour};
+use postern_tests::{
+    behaviours::{self, Behaviour},
+    harness::node,
+    scenarios,
+};
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    match wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        Some(("play", parts)) => return play(parts),
+        Some(("nodes", suites)) => return nodes(suites),
+        _ => {}
+    }
     let is_wanted = |it: &&Behaviour| wanted.is_empty() || wanted.iter().any(|part| it.name.contains(&**part));
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for behaviour in behaviours::all().iter().filter(is_wanted) {
@@ -28,6 +40,21 @@ fn main() -> ExitCode {
     }
     say(&format!("{passed} passed, {failed} failed, {skipped} skipped"));
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn play(parts: &[String]) -> ExitCode {
+    if let Some(reason) = scenarios::unavailable() {
+        say(&format!("nothing can be played: {reason}"));
+        return ExitCode::FAILURE;
+    }
+    let score = scenarios::play(parts, say);
+    say(&score.to_string());
+    if score.is_perfect() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn nodes(suites: &[String]) -> ExitCode {
+    let suites: Vec<&str> = suites.iter().map(String::as_str).collect();
+    if node::play_on(&suites, &[], say) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the program is for")]

@@ -6,6 +6,7 @@ mod command;
 mod fuzz;
 mod image;
 mod licences;
+mod nodes;
 mod setup;
 mod structure;
 mod test;
@@ -48,6 +49,11 @@ enum Task {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Play the access scenarios on whole Debian nodes in virtual machines, and print the score of each.
+    Nodes {
+        /// These instead of bookworm and trixie; there are bullseye and sid, too.
+        suites: Vec<String>,
+    },
     /// Check who may know whom.
     Structure,
     /// Write target/postern-image.tar, an OCI image archive.
@@ -58,6 +64,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
+        Task::Nodes { suites } => nodes::play(&suites),
         Task::Setup { test } => setup::install(test),
         Task::Build => setup::install(false).and_then(|()| build::agent().map(drop)),
         Task::Run { arguments } => run(&arguments),

@@ -34,10 +34,11 @@ const BUILD_PACKAGES: [Package; 6] = [
     package("libxml2-dev", "/usr/include/libxml2/libxml/parser.h"),
 ];
 
-/// Real programs to watch, the static C library for the image, and a C++ compiler for libFuzzer,
-/// and a machine for another kernel.
-const TEST_PACKAGES: [Package; 15] = [
+/// Real programs to watch, the static C library for the image, a C++ compiler for libFuzzer, and machines for other
+/// kernels and for whole nodes.
+const TEST_PACKAGES: [Package; 16] = [
     package("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
+    package("mmdebstrap", "/usr/bin/mmdebstrap"),
     package("g++", "/usr/bin/g++"),
     package("openssh-server", "/usr/sbin/sshd"),
     package("openssh-client", "/usr/bin/ssh"),

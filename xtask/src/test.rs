@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use crate::{
     bench, build,
     command::{cargo, program, root, say},
-    fuzz, image, licences, setup, structure,
+    fuzz, image, licences, nodes, setup, structure,
 };
 
 /// How long each fuzz target runs. `cargo xtask fuzz` runs them longer.
@@ -119,12 +119,16 @@ fn lint(tally: &mut Tally) {
 
 /// The behaviour tests run the debug build of the agent, and the image.
 fn behaviours(tally: &mut Tally, names: &[String]) -> Result<()> {
+    if names.is_empty() || names.iter().any(|part| part.contains("node")) {
+        nodes::make_tested();
+    }
     cargo(["build", "--package", "postern", "--package", "postern-tests"]).run()?;
     let image = image::write()?;
     let runner = root().join("target/debug/postern-tests");
     let mut runner = program(&runner.display().to_string(), names)
         .env("POSTERN_IMAGE", &image.archive.display().to_string())
-        .env("POSTERN_STATIC", &image.agent.display().to_string());
+        .env("POSTERN_STATIC", &image.agent.display().to_string())
+        .env("POSTERN_NODES", &nodes::folder().display().to_string());
     match setup::kernel() {
         Ok(kernel) => runner = runner.env("POSTERN_KERNEL", &kernel.display().to_string()),
         Err(error) => say(&format!("no kernel to boot: {error:#}")),

@@ -1,6 +1,6 @@
 //! Programs that ask others to run something. What `crictl exec` asks for is started by the runtime, not by `crictl`, and what
 //! `systemd-run`, `at` and `crontab` ask for by init, atd and cron: no lineage leads to the person who typed it. What was
-//! asked for, and when, does.
+//! asked for, and when, does. So with what `systemctl` and `machinectl` ask init for.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -21,6 +21,14 @@ const LATE_NS: u64 = 2_000_000_000;
 const CLIENTS_MAX: usize = 256;
 /// The program that has init run something at once.
 const SYSTEMD_RUN: &str = "systemd-run";
+/// The program that has init start what a unit's file says.
+const SYSTEMCTL: &str = "systemctl";
+/// Its commands that start a unit; `--now` has others start it, too.
+const STARTS: [&str; 6] = ["start", "restart", "try-restart", "reload-or-restart", "try-reload-or-restart", "--now"];
+/// How the names of services end.
+const SERVICE: &str = ".service";
+/// The program that has init log somebody in, and run a shell.
+const MACHINECTL: &str = "machinectl";
 /// How long after somebody asked for jobs they are thought to be his, in nanoseconds.
 const LATER_NS: u64 = 24 * 3_600 * 1_000_000_000;
 /// The fewest digits of a container's id that name it beyond doubt.
@@ -73,8 +81,13 @@ impl Clients {
     /// A program was executed.
     pub(super) fn add(&mut self, process: &Arc<Process>, parent: Option<&Process>, entry: &Arc<Entry>) {
         self.add_later(process, entry);
-        let name = process.executable_name();
-        let asks = name == SYSTEMD_RUN || TOOLS.contains(&name) && process.args.iter().any(|it| COMMANDS.contains(&it));
+        let any = |commands: &[&str]| process.args.iter().any(|argument| commands.contains(&argument));
+        let asks = match process.executable_name() {
+            SYSTEMD_RUN => true,
+            SYSTEMCTL => any(&STARTS),
+            MACHINECTL => any(&["shell"]),
+            name => TOOLS.contains(&name) && any(&COMMANDS),
+        };
         if !asks || parent.is_some_and(|parent| RUNTIMES.iter().any(|it| parent.executable_name().starts_with(it))) {
             return;
         }
@@ -116,20 +129,38 @@ impl Clients {
         self.forget(now_ns);
         let named = |client: &&Client| client.process.args.iter().any(|argument| names(argument, container));
         let same = |client: &&Client| ends_with(&client.process.args, args);
-        let newest = || self.at_once.iter().rev().filter(|client| client.process.executable_name() != SYSTEMD_RUN);
+        let newest = || self.at_once.iter().rev().filter(|client| TOOLS.contains(&client.process.executable_name()));
         let by_name = newest().find(named).map(|client| client.asked(Confidence::Linked, "named the container"));
         by_name.or_else(|| Some(newest().find(same)?.asked(Confidence::Likely, "asked for the same command")))
     }
 
-    /// The tool that asked init for a process with these arguments.
-    pub(super) fn asked_init(&mut self, args: &Arguments, now_ns: u64) -> Option<Asked> {
+    /// The tool that asked init for a process with these arguments, or for the unit whose cgroup this is.
+    pub(super) fn asked_init(
+        &mut self,
+        args: &Arguments,
+        cgroup: impl FnOnce() -> Vec<u8>,
+        now_ns: u64,
+    ) -> Option<Asked> {
         if self.at_once.is_empty() {
             return None;
         }
         self.forget(now_ns);
-        let asked =
-            |client: &&Client| client.process.executable_name() == SYSTEMD_RUN && ends_with(&client.process.args, args);
-        Some(self.at_once.iter().rev().find(asked)?.asked(Confidence::Likely, "asked for the same command"))
+        let path = cgroup();
+        let unit = unit_of(&path);
+        let how = |client: &Client| match client.process.executable_name() {
+            SYSTEMD_RUN if ends_with(&client.process.args, args) => Some("asked for the same command"),
+            SYSTEMCTL if client.process.args.iter().any(|it| names_unit(it, unit)) => Some("asked for this unit"),
+            _ => None,
+        };
+        let mut asked = self.at_once.iter().rev().filter_map(|client| Some((client, how(client)?)));
+        asked.next().map(|(client, how)| client.asked(Confidence::Likely, how))
+    }
+
+    /// The tool that asked init to log somebody in on the node itself.
+    pub(super) fn asked_login(&mut self, now_ns: u64) -> Option<Asked> {
+        self.forget(now_ns);
+        let asked = |client: &&Client| client.process.executable_name() == MACHINECTL;
+        Some(self.at_once.iter().rev().find(asked)?.asked(Confidence::Likely, "asked for a shell"))
     }
 
     /// Who asked last for jobs of that user.
@@ -159,7 +190,24 @@ fn names(argument: &str, container: &str) -> bool {
 fn ends_with(all: &Arguments, end: &Arguments) -> bool {
     let (count, ends) = (all.count(), end.count());
     // The tool itself comes before, and mostly its command.
-    ends > 0 && count > ends && all.iter().skip(count - ends).eq(end.iter())
+    ends > 0 && count > ends && all.iter().skip(count - ends).zip(end.iter()).enumerate().all(is_same)
+}
+
+/// Whether an argument is the one that was asked for. For a program that is named alone, its path is looked up.
+fn is_same((index, (asked, is)): (usize, (&str, &str))) -> bool {
+    let is_looked_up = index == 0 && !asked.contains('/');
+    asked == is || is_looked_up && is.rsplit_once('/').is_some_and(|(_, name)| name == asked)
+}
+
+/// The service that a cgroup belongs to, which may have cgroups of its own; empty if it belongs to none.
+fn unit_of(path: &[u8]) -> &str {
+    let names = std::str::from_utf8(path).unwrap_or_default().rsplit('/');
+    names.into_iter().find(|name| name.ends_with(SERVICE)).unwrap_or_default()
+}
+
+/// Whether an argument is that service, which may be named without its type.
+fn names_unit(argument: &str, unit: &str) -> bool {
+    !argument.is_empty() && unit.strip_prefix(argument).is_some_and(|rest| rest.is_empty() || rest == SERVICE)
 }
 
 #[cfg(test)]
@@ -243,10 +291,41 @@ mod tests {
         assert_eq!(later(Scheduler::Cron, "ops", 0), None, "it only lists");
         assert_eq!(later(Scheduler::Cron, "web", 0), Some("3".into()));
         assert_eq!(later(Scheduler::Cron, "root", 0), None);
-        let init = |clients: &mut Clients, args: &[&str]| session(clients.asked_init(&args.iter().collect(), 0));
+        let init = |clients: &mut Clients, args: &[&str]| {
+            session(clients.asked_init(&args.iter().collect(), || b"/system.slice/x.service".to_vec(), 0))
+        };
         assert_eq!(init(&mut clients, &["sleep", "5"]), Some("5".into()));
+        assert_eq!(init(&mut clients, &["/usr/bin/sleep", "5"]), Some("5".into()));
+        assert_eq!(init(&mut clients, &["/usr/bin/asleep", "5"]), None);
         assert_eq!(init(&mut clients, &["sleep", "6"]), None);
         assert_eq!(init(&mut clients, &[]), None);
+    }
+
+    #[test]
+    fn who_starts_a_unit_is_known_by_its_cgroup() {
+        let mut clients = Clients::default();
+        client(&mut clients, 1, &["systemctl", "status", "web.service"]);
+        client(&mut clients, 2, &["systemctl", "start", "web", "backup@1.service"]);
+        client(&mut clients, 3, &["systemctl", "enable", "--now", "web-admin.service"]);
+        let mut asked = |cgroup: &str| {
+            let asked = clients.asked_init(&["/bin/x"].iter().collect(), || cgroup.as_bytes().to_vec(), 0)?;
+            Some((asked.entry.leader.tgid, asked.confidence))
+        };
+        assert_eq!(asked("/system.slice/web.service"), Some((2, Confidence::Likely)));
+        assert_eq!(asked("/system.slice/web.service/workers"), Some((2, Confidence::Likely)));
+        assert_eq!(asked("/system.slice/system-backup.slice/backup@1.service"), Some((2, Confidence::Likely)));
+        assert_eq!(asked("/system.slice/web-admin.service"), Some((3, Confidence::Likely)));
+        assert_eq!(asked("/system.slice/cron.service"), None);
+        assert_eq!(asked("/user.slice/user-0.slice/session-1.scope"), None);
+    }
+
+    #[test]
+    fn a_shell_on_the_node_itself_is_asked_of_init() {
+        let mut clients = Clients::default();
+        client(&mut clients, 1, &["machinectl", "list"]);
+        assert!(clients.asked_login(0).is_none());
+        client(&mut clients, 2, &["machinectl", "shell", "root@.host"]);
+        assert_eq!(clients.asked_login(0).map(|asked| asked.entry.leader.tgid), Some(2));
     }
 
     #[test]

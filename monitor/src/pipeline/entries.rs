@@ -328,11 +328,12 @@ impl Entries {
         if let Some(placed) = self.place_remote(decoder, arrival, inherited.as_ref(), now_ns) {
             return placed;
         }
-        // Whatever init or the kernel itself starts is an entry of its own: a service, or what somebody had it run.
-        let from_init = is_from_init(arrival.previous, arrival.parent);
+        // Whatever init or the kernel itself starts is an entry of its own: a service, or what somebody had it run. Unless
+        // init itself has logged somebody in for it (PAMName= of a unit).
+        let from_init = is_from_init(arrival.previous, arrival.parent) && class_of(arrival.mark.class).is_none();
+        let asked = arrival.asked.as_ref().filter(|_| inherited.as_ref().is_none_or(|it| it.entry.session().is_none()));
         match inherited {
-            _ if from_init => {
-                let asked = arrival.asked.as_ref();
+            _ if from_init || asked.is_some() => {
                 let session = asked.and_then(Asked::session);
                 let source_ip = asked.filter(|_| session.is_some()).and_then(|asked| asked.entry.source_ip);
                 let init = Entry::new(EntryType::Init, arrival.process.key);
@@ -457,8 +458,8 @@ impl Entries {
         }
         let entry_type = login.door;
         let login = Login { groups: decoder.groups(&login.user), ..login };
-        // Nobody sits at a cron job.
-        let by_person = matches!(entry_type, EntryType::Sshd | EntryType::Console | EntryType::Ssm);
+        // Nobody sits at a cron job, and whoever asked for it in his own session is in that one.
+        let by_person = matches!(entry_type, EntryType::Sshd | EntryType::Console | EntryType::Ssm) && linked.is_none();
         let applicant = self.applicant(&login, None, now);
         let session = by_person.then(|| self.session(decoder, process, applicant, confidence));
         let login = Arc::new(Login { session, ..login });
@@ -486,14 +487,32 @@ fn login_entry(open: &OpenLogin, login: ProcessKey, leader: ProcessKey) -> Entry
     }
 }
 
+/// systemd, which is init and also runs each user's own services.
+const SYSTEMD: &str = "systemd";
+/// What systemd executes first in each process that it starts, since version 255.
+const EXECUTOR: &str = "systemd-executor";
+
 /// Whether init or the kernel itself started a process.
 pub(super) fn is_from_init(previous: Option<&Known>, parent: Option<&Process>) -> bool {
     let from_init = |pid: u32| pid <= 2;
     match previous {
         Some(previous) if from_init(previous.process.key.tgid) => true,
+        Some(previous) if is_executor(previous) => parent.is_some_and(|parent| from_init(parent.key.tgid)),
         Some(previous) if previous.entry.is_some() => false,
         _ => parent.is_none_or(|parent| from_init(parent.key.tgid)),
     }
+}
+
+/// Whether a user's own systemd started a process.
+pub(super) fn is_from_users_own(previous: Option<&Known>, parent: Option<&Process>) -> bool {
+    let starter = previous.filter(|previous| !is_executor(previous)).map(|previous| &*previous.process).or(parent);
+    starter.is_some_and(|starter| starter.executable_name() == SYSTEMD)
+}
+
+/// Whether it is systemd's own step on the way. Under a person's session it would be somebody's program of that name.
+pub(super) fn is_executor(known: &Known) -> bool {
+    let is_persons = || known.entry.as_ref().is_some_and(|entry| entry.session().is_some());
+    known.process.executable_name() == EXECUTOR && !is_persons()
 }
 
 fn placed(known: &Known) -> Option<Placed> {

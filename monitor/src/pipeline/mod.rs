@@ -7,6 +7,7 @@ mod containers;
 mod entries;
 mod files;
 mod input;
+mod links;
 mod maintenance;
 mod multiplexers;
 mod past;
@@ -25,7 +26,7 @@ use postern_ebpf::abi::{Namespaces, ProcessKey};
 pub use self::input::{Input, Lookup};
 use self::{
     accounting::Accounting,
-    clients::{Clients, Scheduler},
+    clients::Clients,
     containers::Containers,
     entries::{Crossing, Entries},
     files::FileChanges,
@@ -38,7 +39,7 @@ use self::{
 use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, alert},
-    event::{AgentEvent, Body, Capabilities, Counters, Enrichment, EntryType, Event, Lineage, Login, Process, Session},
+    event::{AgentEvent, Body, Capabilities, Counters, Enrichment, Event, Lineage, Login, Process, Session},
     process::{
         Decoder, Known, ProcessTable,
         login::{LoginTracker, Outcome},
@@ -271,15 +272,13 @@ impl Pipeline {
         let crossing = crossing(&mut self.containers, container.as_ref(), previous, &process, &facts, now_ns);
         let escaped = previous.filter(|_| crossing == Some(Crossing::Escaped));
         let escaped = escaped.and_then(|known| self.containers.reference(known.container.as_ref()?));
-        let asked = match (&crossing, &container) {
-            (Some(Crossing::Started | Crossing::Entered), Some(container)) => {
-                self.clients.asked(&container.id, &process.args, now_ns)
-            }
-            (None, _) if entries::is_from_init(previous, parent.as_deref()) => {
-                self.clients.asked_init(&process.args, now_ns)
-            }
-            _ => None,
-        };
+        let asked = links::process(
+            &mut self.clients,
+            links::Arrived { crossing, container: container.as_ref(), previous, parent: parent.as_deref() },
+            &process,
+            exec,
+            now_ns,
+        );
         let placed = self.entries.place(
             &self.decoder,
             &entries::Arrival {
@@ -408,12 +407,7 @@ impl Pipeline {
     fn login(&mut self, outcome: Outcome, now_ns: u64) {
         match outcome {
             Outcome::Opening { process, login } => {
-                let scheduler = match login.door {
-                    EntryType::At => Some(Scheduler::At),
-                    EntryType::Cron => Some(Scheduler::Cron),
-                    _ => None,
-                };
-                let asked = scheduler.and_then(|it| self.clients.asked_later(it, &login.user, now_ns));
+                let asked = links::login(&mut self.clients, self.processes.get(process), &login, now_ns);
                 self.entries.opening(&self.decoder, process, login, asked, now_ns);
             }
             Outcome::Opened { process } => {

@@ -32,15 +32,24 @@ pub(super) fn crossing(
     Some(if first { Crossing::Started } else { Crossing::Entered })
 }
 
+/// Programs that PAM's modules run as root for their own ends, in one of the folders for root's programs. Nobody becomes root
+/// by them.
+const OF_PAM: [&str; 4] = ["unix_chkpwd", "unix_update", "pwhistory_helper", "mkhomedir_helper"];
+
 /// Within a person's session a process acts in the name of another user than the program before it. What a setuid program
 /// does for its caller is no such change: the caller's own id stays.
 pub(super) fn user_change(previous: &Known, process: &Process, entry: &Entry) -> Option<UserChange> {
     let (from, to) = (&previous.process.credentials.real_user, &process.credentials.real_user);
-    if !stays(previous, entry) || from.id == to.id {
+    if !stays(previous, entry) || from.id == to.id || is_of_pam(&process.executable.path) {
         return None;
     }
     let program = Arc::clone(&previous.process.executable.path);
     Some(UserChange { from: from.clone(), to: to.clone(), program })
+}
+
+fn is_of_pam(path: &str) -> bool {
+    let below_usr = path.strip_prefix("/usr").unwrap_or(path);
+    below_usr.strip_prefix("/sbin/").is_some_and(|name| OF_PAM.contains(&name))
 }
 
 /// Within a person's session the kernel's own number of the login changes.

@@ -1,11 +1,13 @@
 //! Streams of records, replayed: the same records always yield the same events.
 
+mod init;
+
 use postern_ebpf::abi::{EntryMark, ExecBody, LoginCall, LoginClass};
 
 use super::*;
 use crate::{
     detect::AccessRule,
-    event::{Confidence, Container, Entry, Pod},
+    event::{Confidence, Container, Entry, EntryType, Pod},
     pod::{CommandPurpose, ContainerFacts, ContainerKind, PodCommand, PodFacts, PodUpdate},
     replay::{self, Written, in_container, key},
 };
@@ -201,16 +203,18 @@ fn a_change_of_user_is_told_once_and_a_setuid_program_is_none() {
             exec(5, 111, 110, "/usr/bin/sudo", setuid, "/"),
             exec(6, 112, 111, "/bin/bash", as_user(0, mark), "/"),
             exec(7, 113, 112, "/bin/ls", as_user(0, mark), "/"),
-            Written::exit(8, 100, EntryMark::default()),
+            // PAM asks it for sudo whether the account has expired.
+            exec(8, 114, 111, "/usr/sbin/unix_chkpwd", as_user(0, mark), "/"),
+            Written::exit(9, 100, EntryMark::default()),
         ],
     );
-    assert_eq!(names(&events), ["exec", "exec", "user-changed", "exec", "end", "session-closed"]);
+    assert_eq!(names(&events), ["exec", "exec", "user-changed", "exec", "exec", "end", "session-closed"]);
     let Body::UserChanged(change) = &events[2].body else { panic!("{events:?}") };
     assert_eq!((change.from.id, change.to.id, &*change.program), (1_000, 0, "/usr/bin/sudo"));
-    let Body::SessionClosed(login) = &events[5].body else { panic!("{events:?}") };
+    let Body::SessionClosed(login) = &events[6].body else { panic!("{events:?}") };
     let summary = login.summary.as_ref().expect("a summary");
-    assert_eq!((summary.commands, &summary.users[..], summary.alerts), (4, &["0".into()][..], 1));
-    assert_eq!(summary.duration_ns, 6_000_000);
+    assert_eq!((summary.commands, &summary.users[..], summary.alerts), (5, &["0".into()][..], 1));
+    assert_eq!(summary.duration_ns, 7_000_000);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod sees_ssh_logins;
 mod watches_containers;
 mod watches_files;
 mod watches_other_kernels;
+mod watches_whole_nodes;
 
 /// Something that the agent does.
 pub struct Behaviour {
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Behaviour> {
         runs_from_its_image::BEHAVIOURS,
         accounts_for_every_record::BEHAVIOURS,
         watches_other_kernels::BEHAVIOURS,
+        watches_whole_nodes::BEHAVIOURS,
         says_what_is_wrong_and_ends::BEHAVIOURS,
     ]
     .into_iter()

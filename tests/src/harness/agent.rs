@@ -152,14 +152,19 @@ impl Agent {
 
     /// The first event for which `wanted` holds, among those seen and those to come.
     pub fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.wait_within(DEADLINE, what, wanted)
+    }
+
+    /// The same for what may take longer.
+    pub fn wait_within(&mut self, deadline: Duration, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         if let Some(found) = self.seen.iter().find(|event| wanted(event)) {
             return found.clone();
         }
-        self.wait_for_new(what, wanted)
+        self.wait_for_new(deadline, what, wanted)
     }
 
-    fn wait_for_new(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + DEADLINE;
+    fn wait_for_new(&mut self, deadline: Duration, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + program::patient(deadline);
         loop {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
@@ -189,13 +194,13 @@ impl Agent {
         if let Some(found) = self.seen.iter().skip(first).find(|event| wanted(event)) {
             return found.clone();
         }
-        self.wait_for_new(what, wanted)
+        self.wait_for_new(DEADLINE, what, wanted)
     }
 
     /// What a path of the admin server answers: status and body.
     pub fn ask(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.admin).expect("the admin server listens");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a time-out");
+        stream.set_read_timeout(Some(program::patient(DEADLINE))).expect("a time-out");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: postern\r\nConnection: close\r\n\r\n").expect("a request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");

@@ -28,6 +28,7 @@ pub use self::{
     fault::{Fault, On},
     http::{Asked, Request},
 };
+use super::program::patient;
 
 /// The running server. Stops when dropped; not to be dropped inside an asynchronous task.
 pub struct ApiServer {
@@ -161,6 +162,7 @@ impl ApiServer {
 
     /// Waits until a watch is open and hears of every change from then on. Panics after `within`.
     pub fn wait_for_open_watch(&self, within: Duration) {
+        let within = patient(within);
         let open = self.shared.wait_until(within, |_, open| open > 0);
         assert!(open, "the API server waited {within:?} for a watch: {:#?}", self.requests());
     }

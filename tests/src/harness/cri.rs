@@ -1,24 +1,31 @@
 //! Asks containerd for pods as kubelet does, by CRI (kubernetes/cri-api, pkg/apis/runtime/v1/api.proto): with the cgroup
 //! parent and the labels that kubelet gives them.
 
-use std::{collections::HashMap, fs, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use tokio::{net::UnixStream, runtime::Runtime};
 use tonic::{
-    Request,
+    Code, Request, Status,
     client::Grpc,
     transport::{Channel, Endpoint},
 };
 use tonic_prost::ProstCodec;
 
-use super::containerd::IMAGE;
+use super::{containerd::IMAGE, program::patient};
 
 /// kubelet's side of CRI.
 pub struct Kubelet {
     runtime: Runtime,
+    /// The version of CRI that it speaks.
+    api: &'static str,
     grpc: Grpc<Channel>,
 }
 
@@ -70,9 +77,10 @@ impl Kubelet {
                 let socket = socket.clone();
                 async move { UnixStream::connect(socket).await.map(TokioIo::new) }
             });
-            Endpoint::from_static("http://cri").timeout(Duration::from_secs(30)).connect_with_connector_lazy(connector)
+            let deadline = patient(Duration::from_secs(30));
+            Endpoint::from_static("http://cri").timeout(deadline).connect_with_connector_lazy(connector)
         });
-        Self { grpc: Grpc::new(channel), runtime }
+        Self { grpc: Grpc::new(channel), runtime, api: "runtime.v1" }
     }
 
     /// Runs a pod with one container.
@@ -131,7 +139,7 @@ impl Kubelet {
         let request = ExecSync {
             container: container.to_owned(),
             command: command.iter().map(|&part| part.to_owned()).collect(),
-            timeout: 10,
+            timeout: i64::try_from(patient(Duration::from_secs(10)).as_secs()).expect("deadlines of tests are short"),
         };
         let answer: ExecAnswer = self.call("ExecSync", request);
         String::from_utf8_lossy(&answer.stdout).into_owned()
@@ -141,20 +149,38 @@ impl Kubelet {
     pub fn remove(&mut self, pod: &RunningPod) {
         let _: Empty = self.call("StopPodSandbox", ContainerRequest { id: pod.sandbox.clone() });
         let _: Empty = self.call("RemovePodSandbox", ContainerRequest { id: pod.sandbox.clone() });
-        // The pod's own cgroup is kubelet's to remove, in every hierarchy.
-        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(Result::ok) {
-            let _ = fs::remove_dir(hierarchy.path().join(&pod.cgroup));
+        // The pod's own cgroup is kubelet's to remove: of the one hierarchy, or in each of the old ones.
+        let root = PathBuf::from("/sys/fs/cgroup");
+        let hierarchies = fs::read_dir(&root).into_iter().flatten().filter_map(Result::ok).map(|it| it.path());
+        for hierarchy in hierarchies.chain([root]) {
+            let _ = fs::remove_dir(hierarchy.join(&pod.cgroup));
         }
     }
 
-    fn call<Q: Message + 'static, A: Message + Default + 'static>(&mut self, method: &str, request: Q) -> A {
-        let path: PathAndQuery = format!("/runtime.v1.RuntimeService/{method}").parse().expect("a path");
-        let Self { runtime, grpc } = self;
+    fn call<Q: Message + Clone + 'static, A: Message + Default + 'static>(&mut self, method: &str, request: Q) -> A {
+        match self.ask(method, request.clone()) {
+            Err(status) if status.code() == Code::Unimplemented => {
+                // What there was before containerd 1.6, with the same messages.
+                self.api = "runtime.v1alpha2";
+                self.ask(method, request)
+            }
+            answer => answer,
+        }
+        .unwrap_or_else(|status| panic!("{method}: {status}"))
+    }
+
+    fn ask<Q: Message + 'static, A: Message + Default + 'static>(
+        &mut self,
+        method: &str,
+        request: Q,
+    ) -> Result<A, Status> {
+        let path: PathAndQuery = format!("/{}.RuntimeService/{method}", self.api).parse().expect("a path");
+        let Self { runtime, grpc, .. } = self;
         let answer = runtime.block_on(async {
             grpc.ready().await.expect("containerd answers");
             grpc.unary(Request::new(request), path, ProstCodec::<Q, A>::default()).await
         });
-        answer.unwrap_or_else(|status| panic!("{method}: {status}")).into_inner()
+        answer.map(tonic::Response::into_inner)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::LazyLock,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -11,6 +12,18 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, pidfd_open},
 };
+
+/// The variable that says how many times longer than on an ordinary machine everything may take: an emulated one is slow.
+pub const PATIENCE: &str = "POSTERN_PATIENCE";
+
+/// A deadline as this machine needs it.
+pub fn patient(deadline: Duration) -> Duration {
+    static FACTOR: LazyLock<u32> = LazyLock::new(|| {
+        let factor = std::env::var(PATIENCE).ok();
+        factor.map_or(1, |text| text.parse().unwrap_or_else(|_| panic!("{PATIENCE}={text} is no whole number")))
+    });
+    deadline * *FACTOR
+}
 
 /// What a program left when it ended.
 #[derive(Clone, Debug)]
@@ -53,7 +66,7 @@ pub fn run(command: &mut Command, input: &[u8], deadline: Duration) -> Outcome {
     let (stdout, stderr) = (text(stdout), text(stderr));
     match ended {
         Some(status) => Outcome { status, stdout, stderr },
-        None => panic!("{command:?} still ran after {deadline:?}\n{stdout}{stderr}"),
+        None => panic!("{command:?} still ran after {:?}\n{stdout}{stderr}", patient(deadline)),
     }
 }
 
@@ -61,13 +74,14 @@ pub fn run(command: &mut Command, input: &[u8], deadline: Duration) -> Outcome {
 pub fn wait(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
     let pid = Pid::from_child(child);
     let handle = pidfd_open(pid, PidfdFlags::empty()).expect("a child that nobody has waited for has a pid");
-    let timeout = Timespec::try_from(deadline).expect("deadlines of tests are short");
+    let timeout = Timespec::try_from(patient(deadline)).expect("deadlines of tests are short");
     let ready = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout)).unwrap_or(0);
     (ready > 0).then(|| child.wait().expect("it has ended"))
 }
 
 /// Asks again until `answer` gives a value, and fails the test at the deadline. For facts that nothing announces.
 pub fn until<T>(what: &str, deadline: Duration, mut answer: impl FnMut() -> Option<T>) -> T {
+    let deadline = patient(deadline);
     let end = Instant::now() + deadline;
     loop {
         if let Some(found) = answer() {

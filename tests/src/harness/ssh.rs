@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    program::{Outcome, run, until, wait},
+    program::{Outcome, patient, run, until, wait},
     sshd::{Sshd, make_key},
     typed::Typed,
 };
@@ -120,7 +120,13 @@ impl Sshd {
     /// Copies a file to that name in the user's home, by the protocol before OpenSSH 9.0.
     pub fn scp(&self, name: &str) -> Outcome {
         let file = self.user().key.with_extension("pub");
-        run(self.by_key_with("/usr/bin/scp", "-P").arg("-O").arg(file).arg(format!("127.0.0.1:{name}")), b"", DEADLINE)
+        let mut client = self.by_key_with("/usr/bin/scp", "-P");
+        // Before OpenSSH 8.7 there is no other.
+        let usage = run(&mut Command::new("/usr/bin/scp"), b"", DEADLINE).stderr;
+        if usage.split(']').next().is_some_and(|flags| flags.contains('O')) {
+            client.arg("-O");
+        }
+        run(client.arg(file).arg(format!("127.0.0.1:{name}")), b"", DEADLINE)
     }
 
     /// Logs in by key for a forwarded port only, and goes.
@@ -221,7 +227,7 @@ impl Sshd {
     /// Connects, gets as far as `stage`, and leaves. Gives the address that sshd saw.
     pub fn leave_at(&self, stage: Stage) -> SocketAddr {
         let mut connection = TcpStream::connect(("127.0.0.1", self.port())).expect("sshd listens");
-        connection.set_read_timeout(Some(DEADLINE)).expect("a deadline is allowed");
+        connection.set_read_timeout(Some(patient(DEADLINE))).expect("a deadline is allowed");
         let own = connection.local_addr().expect("it is connected");
         let said: &[u8] = match stage {
             Stage::Connected => return own,
@@ -285,7 +291,7 @@ impl Session {
         let mark = format!("done-{}-{}", std::process::id(), self.commands);
         let input = self.input.as_mut().expect("the session is open");
         writeln!(input, "{command}\necho {mark}").expect("the shell reads");
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + patient(DEADLINE);
         let mut output = String::new();
         loop {
             match self.output.recv_timeout(end.saturating_duration_since(Instant::now())) {

@@ -22,6 +22,13 @@ pub(super) fn unavailable() -> Option<String> {
     programs.iter().find(|path| !fs::exists(path).unwrap_or(false)).map(|path| format!("there is no {path}"))
 }
 
+/// Why nobody can log in on a terminal here, if nobody can. util-linux's login hangs the terminal up before it begins, as is
+/// right for a console, and script(1) takes that for the end.
+pub(super) fn no_terminal() -> Option<String> {
+    let version = run(Command::new("/bin/login").arg("--version"), b"", DEADLINE).stdout;
+    version.contains("util-linux").then(|| "its login hangs up a terminal that is not a console's".to_owned())
+}
+
 /// A program that ends with the scenario.
 struct Service(Child);
 

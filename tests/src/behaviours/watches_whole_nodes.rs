@@ -1,0 +1,18 @@
+//! Whole Debian nodes, each with its own systemd, logind, PAM and OpenSSH: the access scenarios are as exact there as here.
+//! `cargo xtask nodes` has more of them.
+
+use super::Behaviour;
+use crate::harness::node::{Node, play_on};
+
+pub(super) const BEHAVIOURS: &[Behaviour] = &[Behaviour {
+    name: "on Debian 12 and 13 nodes (OpenSSH 9.2 and 10.0, systemd) every way in is told exactly",
+    unavailable: || SUITES.into_iter().find_map(|suite| Node::find(suite).err()),
+    run: exact,
+}];
+
+const SUITES: [&str; 2] = ["bookworm", "trixie"];
+
+#[expect(clippy::print_stdout, reason = "each scenario is a line of the report")]
+fn exact() {
+    assert!(play_on(&SUITES, &[], |line| println!("  {line}")), "not all were exact");
+}

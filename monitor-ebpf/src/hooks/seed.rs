@@ -1,7 +1,7 @@
 //! Seed: what runs before the agent does, one record for each process, in the form of an exec's. No hook: it runs once for
 //! every task when the agent reads it. The arguments are in another process's memory, and left to user space.
 //!
-//! `int bpf_iter_task(struct bpf_iter_meta *meta, struct task_struct *task)` (kernel/bpf/task_iter.c)
+//! `int bpf_iter_task(struct bpf_iter_meta *meta, struct task_struct *task)` (`kernel/bpf/task_iter.c`)
 
 use core::ffi::c_void;
 

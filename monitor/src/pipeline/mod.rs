@@ -268,7 +268,7 @@ impl Pipeline {
         // The runtime's own processes are in the container's cgroup before they enter its namespaces.
         let container = cgroup.filter(|_| facts.namespaces.mnt != self.host.namespaces.mnt);
         let parent = self.parent(exec);
-        let previous = self.processes.get(body.previous);
+        let previous = self.processes.before(body);
         let crossing = crossing(&mut self.containers, container.as_ref(), previous, &process, &facts, now_ns);
         let escaped = previous.filter(|_| crossing == Some(Crossing::Escaped));
         let escaped = escaped.and_then(|known| self.containers.reference(known.container.as_ref()?));

@@ -85,3 +85,40 @@ impl Pipeline {
         self.entries.set_maintenance(self.maintenances.known().cloned());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use postern_ebpf::abi::{ExecFlags, Namespaces};
+
+    use super::*;
+    use crate::{
+        detect::AccessPolicy,
+        replay::{self, CONTAINER_MNT, Exec, Written, in_container, key},
+    };
+
+    #[test]
+    fn what_executes_before_the_kernel_side_knows_its_parent_is_where_its_parent_is() {
+        const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        let cgroup = format!("/kubepods.slice/cri-containerd-{ID}.scope");
+        let mut pipeline = replay::pipeline(AccessPolicy::default());
+        let shell = SeedProcess {
+            key: key(10),
+            executable: b"/bin/sh".to_vec(),
+            namespaces: Namespaces { mnt: CONTAINER_MNT, ..Namespaces::default() },
+            inner_pid: 1,
+            cgroup: cgroup.clone().into_bytes(),
+            ..SeedProcess::default()
+        };
+        pipeline.seed(&[shell], 0);
+        let sleep = Exec { pid: 11, previous: 0, path: "/bin/sleep", args: &["sleep"], cgroup: &cgroup };
+        let record = Written::exec(0, sleep, |body| {
+            in_container(7)(body);
+            body.parent = key(10);
+            body.flags |= ExecFlags::ORPHAN;
+        });
+        pipeline.record(record.bytes()).expect("a good record");
+        pipeline.finish(u64::MAX);
+        let actions: Vec<&str> = pipeline.take_events().map(|event| event.categorization().action).collect();
+        assert_eq!(actions, ["exec"], "and nobody enters the container");
+    }
+}

@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use postern_ebpf::abi::ProcessKey;
+use postern_ebpf::abi::{ExecBody, ExecFlags, ProcessKey};
 use rustc_hash::FxHashMap;
 
 use super::key::to_tick;
@@ -74,6 +74,14 @@ impl ProcessTable {
     /// All that are known, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Known> {
         self.known.values()
+    }
+
+    /// The program before an exec. In its first moments the kernel side does not know all that runs already: then what is known
+    /// of the process itself stands for it, or of its parent.
+    pub fn before(&self, exec: &ExecBody) -> Option<&Known> {
+        let is_orphan = exec.flags & ExecFlags::ORPHAN != 0;
+        let guess = || self.get(exec.process).or_else(|| self.get(exec.parent)).filter(|_| is_orphan);
+        self.get(exec.previous).or_else(guess)
     }
 
     /// The process that has that pid now, or had it last.

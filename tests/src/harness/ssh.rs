@@ -151,7 +151,11 @@ impl Sshd {
         let mut master = self.client("publickey", &self.user().name);
         own(&mut master);
         master.arg("-i").arg(&self.user().key).args(["-M", "-N", "-f", "-oControlPersist=yes", "127.0.0.1"]);
-        run(&mut master, b"", DEADLINE).succeeded();
+        // In the background OpenSSH 8.4 goes on to hold what it was given for output: nobody would see the end of that.
+        let mut master =
+            master.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("ssh starts");
+        let gone = wait(&mut master, DEADLINE).expect("the master goes to the background");
+        assert!(gone.success(), "{gone}");
         for command in commands {
             let mut client = self.client("none", &self.user().name);
             own(&mut client);

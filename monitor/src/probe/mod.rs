@@ -3,6 +3,7 @@
 
 pub mod btf;
 mod counters;
+mod kernel;
 mod library;
 pub mod offsets;
 mod ring;
@@ -138,6 +139,9 @@ impl Probe {
     /// Every process that runs, one exec record behind the other, each at a multiple of eight bytes, without arguments. The
     /// error says why this kernel does not tell.
     pub fn running(&mut self, types: &Types) -> Result<Vec<u8>, String> {
+        if !kernel::bears_null() {
+            return Err("it is too old for programs that follow typed pointers".into());
+        }
         running::read(&mut self.ebpf, &types.0).map_err(|error| sensor::chain(&error))
     }
 

@@ -10,7 +10,7 @@ use aya::{
     },
 };
 
-use super::{ProbeError, ProbeSettings, library, stub};
+use super::{ProbeError, ProbeSettings, kernel, library, stub};
 
 /// One kind of knowledge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ const SYSLOG: [(&str, &str); 2] = [("syslog_fortified", "__syslog_chk"), ("syslo
 /// The ladder: typed tracepoints, whose programs read the kernel with plain loads, then raw ones, whose programs call for
 /// each read.
 fn arm_processes(ebpf: &mut Ebpf, types: &Btf, typed: bool) -> Result<&'static str, ProbeError> {
-    let loaded = typed.then(|| load_typed(ebpf, types));
+    let loaded = (typed && kernel::bears_null()).then(|| load_typed(ebpf, types));
     if let Some(Ok(())) = loaded {
         for (name, _, _) in TRACEPOINTS {
             let failed = |source| ProbeError::Attach { program: name, source };

@@ -24,6 +24,11 @@ pub enum LoginClass {
     Other = 6,
 }
 
+impl LoginClass {
+    /// Those whose sessions make an entry.
+    pub const ENTRIES: [Self; 4] = [Self::Sshd, Self::Console, Self::Cron, Self::At];
+}
+
 /// How a process tree came to be on this node, as far as the kernel side knows.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -36,6 +41,13 @@ pub struct EntryMark {
     pub class: u32,
     /// Always zero.
     pub reserved: u32,
+}
+
+impl EntryMark {
+    /// The class of the login, where that makes an entry.
+    pub fn entered_by(&self) -> Option<LoginClass> {
+        LoginClass::ENTRIES.into_iter().find(|&class| class as u32 == self.class)
+    }
 }
 
 /// The value of the `TASKS` map, keyed by thread group id.

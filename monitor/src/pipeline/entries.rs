@@ -6,7 +6,7 @@ use std::sync::Arc;
 use postern_ebpf::abi::{EntryMark, LoginClass, ProcessKey};
 use rustc_hash::FxHashMap;
 
-use super::{clients::Asked, past::Past, restore::Restored, steps::class_of, summaries::Summaries};
+use super::{clients::Asked, past::Past, restore::Restored, summaries::Summaries};
 use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, Applicant},
@@ -314,7 +314,7 @@ impl Entries {
     /// Where a process belongs that has just executed.
     pub(super) fn place(&mut self, decoder: &Decoder, arrival: &Arrival<'_>, now_ns: u64) -> Placed {
         let mut inherited = arrival.previous.and_then(placed);
-        if let Some(class) = class_of(arrival.mark.class) {
+        if let Some(class) = arrival.mark.entered_by() {
             let login = Some(to_tick(arrival.mark.login));
             // The mark stays on all that comes of a login, whatever entries are made below it.
             let is_known = |it: &Placed| it.entry.login == login;
@@ -330,7 +330,7 @@ impl Entries {
         }
         // Whatever init or the kernel itself starts is an entry of its own: a service, or what somebody had it run. Unless
         // init itself has logged somebody in for it (PAMName= of a unit).
-        let from_init = is_from_init(arrival.previous, arrival.parent) && class_of(arrival.mark.class).is_none();
+        let from_init = is_from_init(arrival.previous, arrival.parent) && arrival.mark.entered_by().is_none();
         let asked = arrival.asked.as_ref().filter(|_| inherited.as_ref().is_none_or(|it| it.entry.session().is_none()));
         match inherited {
             _ if from_init || asked.is_some() => {
@@ -436,7 +436,7 @@ impl Entries {
             crossing: is_crossing.then_some(Crossing::Started),
             asked: None,
         };
-        if let Some(class) = class_of(mark.class).filter(|_| restored.is_some() && is_orphan && !is_crossing) {
+        if let Some(class) = mark.entered_by().filter(|_| restored.is_some() && is_orphan && !is_crossing) {
             // Init has taken its parent's place, and did not start it.
             return (self.place_login(decoder, &arrival, class), mark);
         }

@@ -12,9 +12,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Pipeline;
 use crate::{
-    event::{AgentEvent, Body, Enrichment, Entry, Event, FileAction, FileChange, Lineage, Process},
+    event::{AgentEvent, Body, Enrichment, Event, FileAction, FileChange},
     files::{Deed, Touch},
-    process::text::printable,
+    process::{Known, text::printable},
 };
 
 /// How many files of one session are told; more are counted.
@@ -73,14 +73,6 @@ enum Closing {
     Container(Box<Event>),
 }
 
-/// Whose a change is.
-struct Owner {
-    process: Arc<Process>,
-    entry: Arc<Entry>,
-    leader: Option<Arc<Process>>,
-    container: Option<Arc<str>>,
-}
-
 impl FileChanges {
     /// Whether something waits for the next hand-over.
     pub(super) fn is_waiting(&self) -> bool {
@@ -126,7 +118,7 @@ impl Pipeline {
 
     fn touch(&mut self, touch: &Touch, fork: Option<&TaskState>, now_ns: u64) {
         let Some(owner) = self.owner(touch.pid, fork) else { return };
-        let Some(session) = owner.entry.session().cloned() else { return };
+        let Some(session) = owner.entry.as_ref().and_then(|entry| entry.session().cloned()) else { return };
         let file = change(touch);
         let name = owner.process.executable_name();
         if is_of_login(name, &file) || owner.container.is_some() && is_of_container(&file) {
@@ -154,54 +146,33 @@ impl Pipeline {
             }
             Admitted::Counted => return self.entries.note_file(&session.id),
         }
-        let lineage = Lineage {
-            process: owner.process,
-            parent: None,
-            group_leader: None,
-            session_leader: None,
-            entry_leader: owner.leader,
-            entry: Some(owner.entry),
-        };
-        let container = owner.container.and_then(|id| self.containers.reference(&id));
+        let container = owner.container.as_ref().and_then(|id| self.containers.reference(id));
         let enrichment = if file.path.is_some() { Enrichment::Complete } else { Enrichment::Partial };
-        let event = Event { enrichment, ..self.event(Body::File(Arc::new(file)), Some(lineage), now_ns) };
+        let event = Event { enrichment, ..self.event(Body::File(Arc::new(file)), Some(owner.alone()), now_ns) };
         if let Some(event) = self.containers.complete(event, container.as_ref(), now_ns) {
             self.send(event);
         }
     }
 
-    fn owner(&self, pid: u32, fork: Option<&TaskState>) -> Option<Owner> {
-        if let Some(known) = self.processes.by_pid(pid) {
-            return Some(Owner {
-                process: Arc::clone(&known.process),
-                entry: known.entry.clone()?,
-                leader: known.entry_leader.clone(),
-                container: known.container.clone(),
-            });
-        }
-        self.owner_of_fork(pid, fork?)
+    /// Whose a change is.
+    fn owner(&self, pid: u32, fork: Option<&TaskState>) -> Option<Known> {
+        self.processes.by_pid(pid).cloned().or_else(|| self.owner_of_fork(pid, fork?))
     }
 
     /// A process that was forked and never executed does what it does as the program that it was forked from. One of a login
     /// program itself belongs to the login: sshd serves files so.
-    fn owner_of_fork(&self, pid: u32, state: &TaskState) -> Option<Owner> {
+    fn owner_of_fork(&self, pid: u32, state: &TaskState) -> Option<Known> {
         let image = self.processes.get(state.image);
-        if let Some(known) = image
-            && let Some(entry) = known.entry.as_ref().filter(|entry| entry.session().is_some())
-        {
-            return Some(Owner {
-                process: Arc::clone(&known.process),
-                entry: Arc::clone(entry),
-                leader: known.entry_leader.clone(),
-                container: known.container.clone(),
-            });
+        let is_in_session = |known: &&Known| known.entry.as_ref().is_some_and(|entry| entry.session().is_some());
+        if let Some(known) = image.filter(is_in_session) {
+            return Some(known.clone());
         }
         let entry = self.entries.of_login(&state.entry).filter(|entry| entry.session().is_some())?;
         let process = match image {
             Some(known) => Arc::clone(&known.process),
             None => Arc::new(self.decoder.unknown(ProcessKey::new(pid, 0), b"")),
         };
-        Some(Owner { process, entry: Arc::new(entry), leader: None, container: None })
+        Some(Known { process, entry: Some(Arc::new(entry)), entry_leader: None, container: None })
     }
 
     /// A login's session is over: now, or once all that it did is known.
@@ -226,7 +197,11 @@ impl Pipeline {
             self.files.later.push(Closing::Container(Box::new(event.clone())));
             return None;
         }
-        let login = self.entries.settle_end(leader, event.time)?;
+        self.close_entry_now(event)
+    }
+
+    fn close_entry_now(&mut self, event: &Event) -> Option<Event> {
+        let login = self.entries.settle_end(event.lineage.as_ref()?.process.key, event.time)?;
         self.forget_session(&login);
         Some(Event { body: Body::SessionClosed(login), ..event.clone() })
     }
@@ -243,10 +218,9 @@ impl Pipeline {
             match closing {
                 Closing::Login(process, now_ns) => self.close_now(process, now_ns),
                 Closing::Container(event) => {
-                    let Some(leader) = event.lineage.as_ref().map(|lineage| lineage.process.key) else { continue };
-                    let Some(login) = self.entries.settle_end(leader, event.time) else { continue };
-                    self.forget_session(&login);
-                    self.number(Event { body: Body::SessionClosed(login), ..*event });
+                    if let Some(closed) = self.close_entry_now(&event) {
+                        self.number(closed);
+                    }
                 }
             }
         }

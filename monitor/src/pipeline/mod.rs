@@ -384,15 +384,7 @@ impl Pipeline {
             if let Some(container) = &container {
                 self.containers.leave(&container.id, known.process.key);
             }
-            let lineage = Lineage {
-                process: known.process,
-                parent: None,
-                group_leader: None,
-                session_leader: None,
-                entry_leader: known.entry_leader,
-                entry: known.entry,
-            };
-            self.tell(Body::End { exit_code: exit_code as i32 }, Some(lineage), container.as_ref(), now_ns);
+            self.tell(Body::End { exit_code: exit_code as i32 }, Some(known.alone()), container.as_ref(), now_ns);
             self.processes.end(key, now_ns);
             self.clients.end(key, now_ns);
             self.multiplexers.end(to_tick(key), now_ns);
@@ -435,14 +427,7 @@ impl Pipeline {
     }
 
     fn session_event(&mut self, body: Body, process: ProcessKey, enrichment: Enrichment, now_ns: u64) {
-        let lineage = self.processes.get(process).map(|known| Lineage {
-            process: Arc::clone(&known.process),
-            parent: None,
-            group_leader: None,
-            session_leader: None,
-            entry_leader: known.entry_leader.clone(),
-            entry: known.entry.clone(),
-        });
+        let lineage = self.processes.get(process).map(Known::alone);
         let event = self.event(body, lineage, now_ns);
         self.send(Event { enrichment, ..event });
     }

@@ -10,11 +10,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{
     entries::{Entries, OpenLogin, Placed},
     saved::{LIST_MAX, Saved, SavedEntry, SavedKey, SavedLogin, SavedSession, TEXT_MAX},
-    steps::class_of,
 };
 use crate::{
     event::{Confidence, Entry, EntryType, Login, LoginMethod, Process, Session, Settled, Source, Summary, Timestamp},
-    process::{Decoder, Known, seed::SeedProcess, text::cut, to_tick},
+    process::{Decoder, Known, login::door, seed::SeedProcess, text::cut, to_tick},
 };
 
 /// What another run left, while the processes that run are taken in.
@@ -156,10 +155,7 @@ pub(super) fn living(processes: &[SeedProcess]) -> FxHashSet<ProcessKey> {
 }
 
 fn login_class(entry_type: EntryType) -> Option<LoginClass> {
-    let classes = [LoginClass::Sshd, LoginClass::Console, LoginClass::Cron, LoginClass::At];
-    classes
-        .into_iter()
-        .find(|class| class_of(*class as u32).is_some_and(|class| crate::process::login::door(class) == entry_type))
+    LoginClass::ENTRIES.into_iter().find(|&class| door(class) == entry_type)
 }
 
 fn short(text: &str) -> String {

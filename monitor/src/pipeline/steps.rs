@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use postern_ebpf::abi::LoginClass;
-
 use super::{Host, containers::Containers, entries::Crossing};
 use crate::{
     container::cgroup::CgroupContainer,
@@ -91,12 +89,6 @@ pub(super) fn security_context(host: Host, facts: &KernelFacts) -> SecurityConte
         no_new_privileges: facts.no_new_privileges,
         user_id: facts.user_id,
     }
-}
-
-/// The class of a login mark.
-pub(super) fn class_of(mark: u32) -> Option<LoginClass> {
-    use LoginClass::{At, Console, Cron, Sshd};
-    [Sshd, Console, Cron, At].into_iter().find(|&class| class as u32 == mark)
 }
 
 /// What users are told when the API server comes or goes.

@@ -10,7 +10,7 @@ use postern_ebpf::abi::{ExecBody, ExecFlags, ProcessKey};
 use rustc_hash::FxHashMap;
 
 use super::key::to_tick;
-use crate::event::{Entry, Process};
+use crate::event::{Entry, Lineage, Process};
 
 /// How long an ended process is remembered, in nanoseconds.
 const RETENTION_NS: u64 = 30_000_000_000;
@@ -34,6 +34,20 @@ pub struct Known {
     pub entry_leader: Option<Arc<Process>>,
     /// Id of the container that it runs in.
     pub container: Option<Arc<str>>,
+}
+
+impl Known {
+    /// The process and its entry, without its parent and the other leaders.
+    pub fn alone(&self) -> Lineage {
+        Lineage {
+            process: Arc::clone(&self.process),
+            parent: None,
+            group_leader: None,
+            session_leader: None,
+            entry_leader: self.entry_leader.clone(),
+            entry: self.entry.clone(),
+        }
+    }
 }
 
 /// The process table.

@@ -111,15 +111,16 @@ fn shown(seen: &Seen, style: Style) -> String {
         (_, user) => user,
     };
     let place = seen.place();
-    let what = match &*seen.event.action {
+    let what = match seen.event.action.first() {
         _ if !seen.message.is_empty() => &seen.message,
         "end" => "",
         _ if seen.process.command_line.is_empty() => &seen.process.executable,
         _ => &seen.process.command_line,
     };
-    let action = if seen.is_alert() { "ALERT" } else { &seen.event.action };
-    let exit = match &*seen.event.action {
+    let action = if seen.is_alert() { "ALERT" } else { seen.event.action.first() };
+    let exit = match seen.event.action.first() {
         "end" => format!("{} exit {}", Foreign(&seen.process.executable), seen.process.exit_code),
+        _ if seen.event.action.has("end") => format!("  exit {}", seen.process.exit_code),
         _ => String::new(),
     };
     let text = format!(

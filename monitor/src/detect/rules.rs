@@ -116,7 +116,9 @@ pub fn alert(event: &Event) -> Option<Alert> {
         Body::SessionDisputed(_) => {
             (&DISPUTED, format!("{} runs in another audit session than the program before it", program(event)))
         }
-        Body::Exec if is_from_memory(event) => (&MEMORY_EXEC, format!("{} was executed from memory", program(event))),
+        Body::Exec { .. } if is_from_memory(event) => {
+            (&MEMORY_EXEC, format!("{} was executed from memory", program(event)))
+        }
         _ => return None,
     };
     Some(Alert { rule, message: Arc::from(message), trigger: event.sequence })

@@ -97,6 +97,6 @@ impl AgentEvent {
             Self::Lost(_) => ("events-lost", &["info"]),
             Self::Changed { .. } => ("agent-changed", &["change"]),
         };
-        Categorization { action, category: &["host"], types, outcome: None }
+        Categorization { action, also: None, category: &["host"], types, outcome: None }
     }
 }

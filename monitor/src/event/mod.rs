@@ -56,12 +56,12 @@ pub struct Event {
 #[derive(Clone, Debug)]
 pub enum Body {
     /// A process executed a program.
-    Exec,
-    /// A process ended.
-    End {
-        /// Exit code, as a shell shows it: 128 and the signal's number where a signal ended it.
-        exit_code: i32,
+    Exec {
+        /// How it ended, where that was known before the event went out.
+        end: Option<End>,
     },
+    /// A process ended whose execution went out before.
+    End(End),
     /// Somebody came in.
     SessionOpened(Arc<Login>),
     /// Somebody went.
@@ -88,6 +88,20 @@ pub enum Body {
     Maintenance(MaintenanceStep),
     /// The agent speaks of itself.
     Agent(AgentEvent),
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Exit code, as a shell shows it: 128 and the signal's number where a signal ended it.
+    pub exit_code: i32,
+    /// When.
+    pub time: Timestamp,
+}
+
+impl Body {
+    /// A process executed a program, and has not ended yet.
+    pub const EXEC: Self = Self::Exec { end: None };
 }
 
 /// The ECS `event.kind` of an event.
@@ -142,6 +156,8 @@ impl Enrichment {
 pub struct Categorization {
     /// `event.action`.
     pub action: &'static str,
+    /// A second one, where one event tells of two things.
+    pub also: Option<&'static str>,
     /// `event.category`.
     pub category: &'static [&'static str],
     /// `event.type`.
@@ -169,6 +185,15 @@ impl Event {
         }
     }
 
+    /// How the process ended, where it tells of that.
+    pub fn end(&self) -> Option<End> {
+        match self.body {
+            Body::Exec { end } => end,
+            Body::End(end) => Some(end),
+            _ => None,
+        }
+    }
+
     /// The ECS `event.kind`.
     pub fn kind(&self) -> Kind {
         match &self.body {
@@ -180,10 +205,13 @@ impl Event {
 
     /// The ECS categorization fields.
     pub fn categorization(&self) -> Categorization {
-        let of = |action, category, types, outcome| Categorization { action, category, types, outcome };
+        let of = |action, category, types, outcome| Categorization { action, also: None, category, types, outcome };
         match &self.body {
-            Body::Exec => of("exec", &["process"], &["start"], None),
-            Body::End { .. } => of("end", &["process"], &["end"], None),
+            Body::Exec { end: None } => of("exec", &["process"], &["start"], None),
+            Body::Exec { end: Some(_) } => {
+                Categorization { also: Some("end"), ..of("exec", &["process"], &["start", "end"], None) }
+            }
+            Body::End(_) => of("end", &["process"], &["end"], None),
             Body::SessionOpened(_) => of("session-opened", &["authentication", "session"], &["start"], Some("success")),
             Body::SessionClosed(_) => of("session-closed", &["session"], &["end"], Some("success")),
             Body::LoginFailed(_) => of("login-failed", &["authentication"], &["start"], Some("failure")),

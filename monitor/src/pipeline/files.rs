@@ -172,7 +172,7 @@ impl Pipeline {
             Some(known) => Arc::clone(&known.process),
             None => Arc::new(self.decoder.unknown(ProcessKey::new(pid, 0), b"")),
         };
-        Some(Known { process, entry: Some(Arc::new(entry)), entry_leader: None, container: None })
+        Some(Known { process, entry: Some(Arc::new(entry)), entry_leader: None, container: None, told: 0 })
     }
 
     /// A login's session is over: now, or once all that it did is known.

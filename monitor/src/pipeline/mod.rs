@@ -39,7 +39,7 @@ use self::{
 use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, alert},
-    event::{AgentEvent, Body, Capabilities, Counters, Enrichment, Event, Lineage, Login, Process, Session},
+    event::{AgentEvent, Body, Capabilities, Counters, End, Enrichment, Event, Lineage, Login, Process, Session},
     process::{
         Decoder, Known, ProcessTable,
         login::{LoginTracker, Outcome},
@@ -312,12 +312,13 @@ impl Pipeline {
             entry: Some(placed.entry),
             entry_leader: Some(placed.leader),
             container: container.as_ref().map(|container| container.id.clone()),
+            told: self.next_sequence,
         });
         let plain = crossing.is_none() && change.is_none() && opened.is_none();
         if plain && disputed.is_none() && attachment.is_none() {
-            return self.tell(Body::Exec, Some(lineage), container.as_ref(), now_ns);
+            return self.tell(Body::EXEC, Some(lineage), container.as_ref(), now_ns);
         }
-        self.tell(Body::Exec, Some(lineage.clone()), container.as_ref(), now_ns);
+        self.tell(Body::EXEC, Some(lineage.clone()), container.as_ref(), now_ns);
         if let Some(login) = opened {
             // Nobody said from where, and how.
             self.session_event(Body::SessionOpened(login), body.process, Enrichment::Partial, now_ns);
@@ -384,7 +385,10 @@ impl Pipeline {
             if let Some(container) = &container {
                 self.containers.leave(&container.id, known.process.key);
             }
-            self.tell(Body::End { exit_code: exit_code as i32 }, Some(known.alone()), container.as_ref(), now_ns);
+            let end = End { exit_code: exit_code as i32, time: self.decoder.time(now_ns) };
+            if !self.merge(&known, end) {
+                self.tell(Body::End(end), Some(known.alone()), container.as_ref(), now_ns);
+            }
             self.processes.end(key, now_ns);
             self.clients.end(key, now_ns);
             self.multiplexers.end(to_tick(key), now_ns);
@@ -394,6 +398,25 @@ impl Pipeline {
         } else {
             self.close(key, now_ns);
         }
+    }
+
+    /// Adds its end to the event of a process's execution, if that has not gone out yet: one line less for each of the many
+    /// processes that live for a moment. Returns whether it did. The end of a leader of an entry has an event of its own, since
+    /// more may follow from it.
+    fn merge(&mut self, known: &Known, end: End) -> bool {
+        let key = known.process.key;
+        if known.entry.as_ref().is_none_or(|entry| entry.leader == key) {
+            return false;
+        }
+        let first = self.out.first().map_or(u64::MAX, |event| event.sequence);
+        let at = known.told.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+        let Some(event) = at.and_then(|at| self.out.get_mut(at)) else { return false };
+        let is_its = |lineage: &Lineage| lineage.process.key == key;
+        match &mut event.body {
+            Body::Exec { end: open @ None } if event.lineage.as_ref().is_some_and(is_its) => *open = Some(end),
+            _ => return false,
+        }
+        true
     }
 
     fn login(&mut self, outcome: Outcome, now_ns: u64) {
@@ -483,14 +506,14 @@ impl Pipeline {
         let lineage = event.lineage.as_ref()?;
         let entry = lineage.entry.as_ref().filter(|entry| entry.leader == lineage.process.key)?;
         let body = match event.body {
-            Body::Exec if entry.settled.get().is_none() => {
+            Body::Exec { .. } if entry.settled.get().is_none() => {
                 let container = event.container.as_deref()?;
                 let door = self.containers.door(container, entry.observed, &lineage.process.args);
                 let login = self.entries.settle(&self.decoder, lineage, door, container, event.time)?;
                 self.terminate(login.session.as_ref(), lineage.process.key);
                 Body::SessionOpened(login)
             }
-            Body::End { .. } => return self.close_entry(event, entry.leader),
+            Body::End(_) => return self.close_entry(event, entry.leader),
             _ => return None,
         };
         Some(Event { body, ..event.clone() })

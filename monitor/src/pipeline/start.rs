@@ -62,6 +62,7 @@ impl Pipeline {
             // Who attached before the agent was there is attached still, and was told by another run.
             let _ = self.multiplexers.client(&process, &placed.entry);
             self.processes.insert(Known {
+                told: 0,
                 process,
                 entry: Some(placed.entry),
                 entry_leader: Some(placed.leader),

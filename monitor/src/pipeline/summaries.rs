@@ -45,7 +45,7 @@ impl Summaries {
             return;
         }
         match &event.body {
-            Body::Exec => summary.commands += 1,
+            Body::Exec { .. } => summary.commands += 1,
             Body::UserChanged(change) => {
                 let name = || change.to.name.clone().unwrap_or_else(|| change.to.id.to_string().into());
                 summary.cut |= !list(&mut summary.users, name());

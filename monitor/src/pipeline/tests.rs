@@ -43,6 +43,25 @@ fn names(events: &[Event]) -> Vec<&'static str> {
 }
 
 #[test]
+fn an_end_joins_its_execution_unless_that_went_out_before() {
+    let mut pipeline = pipeline();
+    let records = [
+        exec(0, 100, 1, "/bin/bash", |_| {}, "/"),
+        exec(1, 110, 100, "/bin/sh", |_| {}, "/"),
+        exec(2, 110, 110, "/bin/ls", |_| {}, "/"),
+        exec(3, 120, 100, "/bin/date", |_| {}, "/"),
+        Written::exit(4, 110, EntryMark::default()),
+    ];
+    let events = replay(&mut pipeline, &records);
+    assert_eq!(names(&events), ["exec"; 4]);
+    let ended: Vec<bool> = events.iter().map(|event| event.end().is_some()).collect();
+    assert_eq!(ended, [false, false, true, false], "what ran last in that process is what ended");
+    assert!(events[2].end().is_some_and(|end| end.time > events[2].time));
+    let events = replay(&mut pipeline, &[Written::exit(5, 120, EntryMark::default())]);
+    assert_eq!((names(&events), events[0].sequence), (vec!["end"], 4));
+}
+
+#[test]
 fn a_session_is_on_everything_below_it_and_on_nothing_else() {
     let mark =
         |leader: u32| EntryMark { login: key(100), leader: key(leader), class: LoginClass::Sshd as u32, reserved: 0 };

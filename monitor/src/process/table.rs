@@ -34,6 +34,8 @@ pub struct Known {
     pub entry_leader: Option<Arc<Process>>,
     /// Id of the container that it runs in.
     pub container: Option<Arc<str>>,
+    /// The sequence number of the event that tells of its execution, unless that had to wait.
+    pub told: u64,
 }
 
 impl Known {
@@ -180,7 +182,7 @@ mod tests {
     fn known(tgid: u32, start_ns: u64, args: &[&str]) -> Known {
         let decoder = Decoder::new("boot", 0, Passwd::default(), 1);
         let process = Process { args: args.iter().collect(), ..decoder.unknown(ProcessKey::new(tgid, start_ns), b"x") };
-        Known { process: Arc::new(process), entry: None, entry_leader: None, container: None }
+        Known { process: Arc::new(process), entry: None, entry_leader: None, container: None, told: 0 }
     }
 
     fn program(known: Option<&Known>) -> &str {

@@ -158,7 +158,7 @@ mod tests {
         put(&mut store, "b", &Body::SessionOpened(Arc::clone(&login)), b"b opens");
         put(&mut store, "b", &Body::SessionClosed(login), b"b closes");
         let long = vec![b'x'; 1 << 20];
-        (0..5).for_each(|_| put(&mut store, "a", &Body::Exec, &long));
+        (0..5).for_each(|_| put(&mut store, "a", &Body::EXEC, &long));
         let history = store.history();
         assert_eq!(&*history[0], b"a opens");
         assert!(history[1..].iter().all(|text| text.len() == long.len()), "{}", history.len());

@@ -43,9 +43,43 @@ pub struct What {
     /// `event`, `alert`, `metric` or `state`.
     pub kind: String,
     /// What happened.
-    pub action: String,
+    pub action: Actions,
     /// Nanoseconds.
     pub duration: u64,
+}
+
+/// `event.action`: one, or an array of those that one event tells of.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum Actions {
+    /// One.
+    One(String),
+    /// Several.
+    Several(Vec<String>),
+}
+
+impl Actions {
+    /// The first of them; empty if there is none.
+    pub fn first(&self) -> &str {
+        match self {
+            Self::One(action) => action,
+            Self::Several(actions) => actions.first().map_or("", String::as_str),
+        }
+    }
+
+    /// Whether it tells of that.
+    pub fn has(&self, wanted: &str) -> bool {
+        match self {
+            Self::One(action) => action == wanted,
+            Self::Several(actions) => actions.iter().any(|action| action == wanted),
+        }
+    }
+}
+
+impl Default for Actions {
+    fn default() -> Self {
+        Self::One(String::new())
+    }
 }
 
 /// `process`.
@@ -226,7 +260,7 @@ impl Seen {
         if line.len() > LINE_BYTES {
             return None;
         }
-        serde_json::from_slice(line).ok().filter(|seen: &Self| !seen.event.action.is_empty())
+        serde_json::from_slice(line).ok().filter(|seen: &Self| !seen.event.action.first().is_empty())
     }
 
     /// Whether it is an alert.
@@ -255,6 +289,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::event::Categorization;
     use crate::sink::encode::{Encoder, samples};
 
     #[test]
@@ -264,7 +299,9 @@ mod tests {
             let mut line = Vec::new();
             encoder.encode(&event, &mut line);
             let seen = Seen::parse(&line).expect("an event");
-            assert_eq!(seen.event.action, event.categorization().action);
+            let Categorization { action, also, .. } = event.categorization();
+            assert_eq!(seen.event.action.first(), action);
+            assert!(also.is_none_or(|also| seen.event.action.has(also)));
             assert_eq!(seen.event.kind, event.kind().as_str());
             // Lines have microseconds.
             assert_eq!(seen.time.as_microsecond(), event.time.as_microsecond());

@@ -191,7 +191,7 @@ fn note(session: &mut StorySession, seen: &Seen) {
         session.alerts += 1;
         return;
     }
-    match &*seen.event.action {
+    match seen.event.action.first() {
         "session-opened" => {
             session.opened = seen.time;
             session.ip = seen.source.ip.parse().ok();
@@ -258,7 +258,7 @@ mod tests {
         ];
         let Collected { stories, .. } = collect(lines.join("\n").as_bytes()).expect("read");
         let of = |id: &str| stories.iter().find(|it| it.session.id == id).expect("it is there");
-        let actions = |id: &str| of(id).events.iter().map(|it| it.event.action.clone()).collect::<Vec<_>>();
+        let actions = |id: &str| of(id).events.iter().map(|it| it.event.action.first().to_owned()).collect::<Vec<_>>();
         assert_eq!(stories.len(), 2);
         assert_eq!(actions("ann"), ["session-opened", "session-attached", "exec"]);
         assert_eq!(actions("bob"), ["session-opened", "session-attached", "exec"]);

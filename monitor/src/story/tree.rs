@@ -123,7 +123,7 @@ fn grow(events: &[Seen]) -> (Vec<Node<'_>>, Vec<usize>) {
     for seen in events {
         let process = &seen.process;
         // What is about the session as a whole stands by itself.
-        let own = matches!(&*seen.event.action, "session-opened" | "session-closed");
+        let own = matches!(seen.event.action.first(), "session-opened" | "session-closed");
         let known = by_process.get(&*process.entity_id).copied().filter(|_| !own);
         let at = known.unwrap_or_else(|| {
             let at = nodes.len();
@@ -139,8 +139,11 @@ fn grow(events: &[Seen]) -> (Vec<Node<'_>>, Vec<usize>) {
             at
         });
         let Some(node) = nodes.get_mut(at) else { continue };
-        match &*seen.event.action {
-            "end" => node.ended = Some(process.exit_code),
+        if seen.event.action.has("end") {
+            node.ended = Some(process.exit_code);
+        }
+        match seen.event.action.first() {
+            "end" => {}
             "exec" if !seen.is_alert() => node.lines.push((seen.time, Text::Command(seen))),
             _ => node.lines.push((seen.time, Text::Note(seen))),
         }
@@ -189,7 +192,7 @@ fn line(time: &str, start: &str, text: &Text<'_>, exit: &str, style: Style, out:
             ("", Foreign(command).to_string(), "")
         }
         Text::Note(seen) => {
-            let message = if seen.message.is_empty() { &seen.event.action } else { &seen.message };
+            let message = if seen.message.is_empty() { seen.event.action.first() } else { &seen.message };
             let (mark, colour) = if seen.is_alert() { ("!! ", "\x1b[1;31m") } else { ("-- ", "\x1b[33m") };
             (mark, Foreign(message).to_string(), colour)
         }

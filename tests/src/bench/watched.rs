@@ -140,8 +140,7 @@ impl Watched {
         for (position, line) in (0..).zip(BufReader::new(fs::File::open(&self.events)?).lines()) {
             let line = line?;
             ensure!(sequence(&line) == Some(position), "the stream has a gap before {line}");
-            let is_exec = line.contains("\"kind\":\"event\",\"action\":\"exec\"");
-            let Some((_, rest)) = line.split_once(&wanted).filter(|_| is_exec) else { continue };
+            let Some((_, rest)) = line.split_once(&wanted).filter(|_| is_exec(&line)) else { continue };
             let number: usize = rest.split('"').next().unwrap_or("").parse().context("a number behind the marker")?;
             *seen.get_mut(number).context("a number that nobody passed")? += 1;
         }
@@ -162,6 +161,11 @@ impl Drop for Watched {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether a line tells of an execution, and of the process's end or not.
+pub(crate) fn is_exec(line: &str) -> bool {
+    ["\"exec\"", "[\"exec\""].iter().any(|action| line.contains(&format!("\"kind\":\"event\",\"action\":{action}")))
 }
 
 fn sequence(line: &str) -> Option<u64> {

@@ -239,9 +239,21 @@ impl Drop for Agent {
     }
 }
 
-/// `event.action`.
+/// `event.action`; the first where there are several.
 pub fn action(event: &Value) -> &str {
-    text(event, "/event/action")
+    actions(event).first().copied().unwrap_or("")
+}
+
+/// Whether it tells of the end of a process.
+pub fn is_end(event: &Value) -> bool {
+    actions(event).contains(&"end")
+}
+
+fn actions(event: &Value) -> Vec<&str> {
+    match event.pointer("/event/action") {
+        Some(Value::String(action)) => vec![action],
+        _ => texts(event, "/event/action"),
+    }
 }
 
 /// A text in an event, by its JSON pointer; empty where there is none.

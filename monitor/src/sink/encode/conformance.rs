@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::{
     escape,
-    fields::{self, Field, Kind, REQUIRED},
+    fields::{self, Field, Kind, REQUIRED, Values},
 };
 
 /// Checks one line of the stream, given without its newline: one JSON object without duplicate names and without raw
@@ -62,8 +62,8 @@ impl<'a> Check<'a> {
 
     fn field(&mut self, field: &'static Field, value: &'a Tree) {
         self.present.insert(&field.name);
-        match (field.array, value) {
-            (true, Tree::Array(values)) => {
+        match (field.values, value) {
+            (Values::Array | Values::OneOrArray, Tree::Array(values)) => {
                 if values.is_empty() {
                     self.problems.push(format!("{}: an empty array", field.name));
                 }
@@ -71,8 +71,8 @@ impl<'a> Check<'a> {
                     self.one(field, value);
                 }
             }
-            (true, _) => self.problems.push(format!("{}: must be an array", field.name)),
-            (false, value) => self.one(field, value),
+            (Values::Array, _) => self.problems.push(format!("{}: must be an array", field.name)),
+            (Values::One | Values::OneOrArray, value) => self.one(field, value),
         }
         match (field.name.as_str(), value) {
             ("event.id", Tree::Text(id)) => self.id = Some(id),
@@ -85,7 +85,9 @@ impl<'a> Check<'a> {
     fn one(&mut self, field: &'static Field, value: &'a Tree) {
         let fits = match (field.kind, value) {
             // An empty argument is an argument; any other empty text says nothing and must be left out.
-            (Kind::Keyword | Kind::Wildcard | Kind::Text, Tree::Text(text)) => field.array || !text.is_empty(),
+            (Kind::Keyword | Kind::Wildcard | Kind::Text, Tree::Text(text)) => {
+                field.values == Values::Array || !text.is_empty()
+            }
             (Kind::OneOf(values), Tree::Text(text)) => values.contains(&text.as_str()),
             (Kind::Long, Tree::Whole(_)) | (Kind::Boolean, Tree::Boolean) => true,
             (Kind::Date, Tree::Text(text)) => text.ends_with('Z') && text.parse::<Timestamp>().is_ok(),

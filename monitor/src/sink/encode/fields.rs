@@ -14,10 +14,21 @@ pub struct Field {
     pub name: String,
     /// What a value is.
     pub kind: Kind,
-    /// Whether there is an array of values: always then, even for one, and never otherwise.
-    pub array: bool,
+    /// How many values there are.
+    pub values: Values,
     /// What it says, in one line.
     pub about: &'static str,
+}
+
+/// How many values a field has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// One, and never an array.
+    One,
+    /// An array, even of one.
+    Array,
+    /// One, or an array of several.
+    OneOrArray,
 }
 
 /// What a field's value is, by the names that Elasticsearch has for it.
@@ -84,11 +95,7 @@ pub const REQUIRED: &[&str] = &[
     "event.module",
     "event.sequence",
     "event.type",
-    "host.architecture",
-    "host.boot.id",
-    "host.hostname",
     "host.name",
-    "host.os.kernel",
     "host.os.type",
     "postern.enrichment",
 ];
@@ -116,7 +123,10 @@ pub fn page() -> String {
          <!-- Made from the table in monitor/src/sink/encode/fields.rs. \
          Made anew by `POSTERN_REGENERATE=1 cargo test -p postern --lib sink::encode::schema`. -->\n\n\
          Each line of the stream is one JSON object. Fields without a value are left out. The end of a \
-         process says who it was and how it ended; all else stands in its `exec`, under the same `process.entity_id`. What the Elastic Common \
+         process says who it was and how it ended; all else stands in its `exec`, under the same `process.entity_id`. Where \
+         a process ended before its `exec` went out, that one line says both: its `event.action` is \
+         `[\"exec\", \"end\"]`. A leader is said to be who it is; its arguments are in its own `exec`. What the node \
+         itself is stands in the agent's own events, of which there is one each minute. What the Elastic Common \
          Schema {ECS_VERSION} has a field for is in that field; the rest is under `postern.*`, and what is known of a \
          pod beyond `orchestrator.*` and `container.*` is under `kubernetes.*`. The JSON Schema is \
          `deploy/schema/postern-events.schema.json`.\n",
@@ -124,7 +134,11 @@ pub fn page() -> String {
     for (title, own) in [("Postern's own fields", true), ("Fields of the Elastic Common Schema", false)] {
         let _ = write!(page, "\n## {title}\n\n| field | type | what it says |\n|---|---|---|\n");
         for field in all().iter().filter(|field| field.is_own() == own) {
-            let array = if field.array { ", array" } else { "" };
+            let array = match field.values {
+                Values::One => "",
+                Values::Array => ", array",
+                Values::OneOrArray => ", or array",
+            };
             let _ = write!(page, "| `{}` | {}{array} | {}", field.name, field.kind.as_str(), field.about);
             if let OneOf(values) = field.kind {
                 let _ = write!(page, ": `{}`", values.join("`, `"));
@@ -140,14 +154,14 @@ struct Row {
     under: &'static [&'static str],
     name: &'static str,
     kind: Kind,
-    array: bool,
+    values: Values,
     about: &'static str,
 }
 
 impl Row {
     fn fields(&self) -> impl Iterator<Item = Field> {
-        let Self { under, name, kind, array, about } = *self;
-        under.iter().map(move |prefix| Field { name: format!("{prefix}{name}"), kind, array, about })
+        let Self { under, name, kind, values, about } = *self;
+        under.iter().map(move |prefix| Field { name: format!("{prefix}{name}"), kind, values, about })
     }
 }
 
@@ -159,11 +173,11 @@ const EACH: &[&str] =
     &["process.", "process.parent.", "process.group_leader.", "process.session_leader.", "process.entry_leader."];
 
 const fn one(under: &'static [&'static str], name: &'static str, kind: Kind, about: &'static str) -> Row {
-    Row { under, name, kind, array: false, about }
+    Row { under, name, kind, values: Values::One, about }
 }
 
 const fn many(under: &'static [&'static str], name: &'static str, kind: Kind, about: &'static str) -> Row {
-    Row { under, name, kind, array: true, about }
+    Row { under, name, kind, values: Values::Array, about }
 }
 
 use Kind::{Boolean, Date, Flattened, Ip, Keyword, Long, Object, OneOf, Text, Wildcard};
@@ -237,7 +251,15 @@ const TABLE: &[Row] = &[
     one(ROOT, "ecs.version", Keyword, "Version of the Elastic Common Schema that the line follows"),
     one(ROOT, "message", Text, "The event as a sentence; not for executions and ends"),
     one(ROOT, "event.kind", KINDS, "What sort of line this is"),
-    one(ROOT, "event.action", ACTIONS, "What happened"),
+    Row {
+        values: Values::OneOrArray,
+        ..one(
+            ROOT,
+            "event.action",
+            ACTIONS,
+            "What happened; `exec` and `end` of a process that ended before its execution went out",
+        )
+    },
     many(ROOT, "event.category", CATEGORIES, "What it concerns"),
     many(ROOT, "event.type", TYPES, "What sort of change it is"),
     one(ROOT, "event.outcome", OUTCOMES, "Whether a login or a termination succeeded"),
@@ -254,13 +276,13 @@ const TABLE: &[Row] = &[
         "Why a login was refused, a session could not be terminated, the agent stopped or a sink had no room",
     ),
     one(ROOT, "host.name", Keyword, "The node's name in Kubernetes, else its host name"),
-    one(ROOT, "host.hostname", Keyword, "The same"),
+    one(ROOT, "host.hostname", Keyword, "The same; in the agent's own events"),
     one(ROOT, "host.id", Keyword, "The node's machine id"),
-    one(ROOT, "host.architecture", Keyword, "Machine type, as `uname -m` gives it"),
-    one(ROOT, "host.boot.id", Keyword, "Id of the boot, new at each start of the node"),
+    one(ROOT, "host.architecture", Keyword, "Machine type, as `uname -m` gives it; in the agent's own events"),
+    one(ROOT, "host.boot.id", Keyword, "Id of the boot, new at each start of the node; in the agent's own events"),
     one(ROOT, "host.os.type", OneOf(&["linux"]), "Always the same"),
-    one(ROOT, "host.os.kernel", Keyword, "Kernel release, as `uname -r` gives it"),
-    one(ROOT, "host.os.full", Keyword, "Distribution and version"),
+    one(ROOT, "host.os.kernel", Keyword, "Kernel release, as `uname -r` gives it; in the agent's own events"),
+    one(ROOT, "host.os.full", Keyword, "Distribution and version; in the agent's own events"),
     one(ROOT, "agent.type", OneOf(&["postern"]), "Always the same"),
     one(ROOT, "agent.version", Keyword, "Version of Postern"),
     one(ROOT, "agent.ephemeral_id", Keyword, "Id of this run of the agent, a ULID"),
@@ -272,29 +294,29 @@ const TABLE: &[Row] = &[
     one(EACH, "executable", Keyword, "Path of the program, in the process's own mount namespace"),
     one(EACH, "name", Keyword, "File name of the program, else the name that the kernel keeps"),
     many(
-        EACH,
+        WITH_PARENT,
         "args",
         Keyword,
         "Arguments, the program's own name first; bytes that are not UTF-8 are spelled `\\xNN`",
     ),
-    one(EACH, "args_count", Long, "How many arguments were passed, those cut off included"),
+    one(WITH_PARENT, "args_count", Long, "How many arguments were passed, those cut off included"),
     one(WITH_PARENT, "command_line", Wildcard, "The arguments on one line, quoted as a shell needs it"),
-    one(EACH, "working_directory", Keyword, "Working directory at the execution"),
+    one(WITH_PARENT, "working_directory", Keyword, "Working directory at the execution"),
     one(EACH, "interactive", Boolean, "Whether it has a controlling terminal"),
     one(EACH, "tty.char_device.major", Long, "Major device number of the controlling terminal"),
     one(EACH, "tty.char_device.minor", Long, "Minor device number of the controlling terminal"),
     one(EACH, "user.id", Keyword, "Effective user id"),
     one(EACH, "user.name", Keyword, "Effective user's name on the node; none for processes in containers"),
-    one(EACH, "group.id", Keyword, "Effective group id"),
-    one(EACH, "group.name", Keyword, "Effective group's name on the node"),
-    one(EACH, "real_user.id", Keyword, "Real user id, where it is not `user.id`"),
-    one(EACH, "real_user.name", Keyword, "Real user's name on the node"),
-    one(EACH, "real_group.id", Keyword, "Real group id, where it is not `group.id`"),
-    one(EACH, "real_group.name", Keyword, "Real group's name on the node"),
-    one(EACH, "saved_user.id", Keyword, "Saved user id, where it is not `user.id`"),
-    one(EACH, "saved_user.name", Keyword, "Saved user's name on the node"),
-    one(EACH, "saved_group.id", Keyword, "Saved group id, where it is not `group.id`"),
-    one(EACH, "saved_group.name", Keyword, "Saved group's name on the node"),
+    one(WITH_PARENT, "group.id", Keyword, "Effective group id"),
+    one(WITH_PARENT, "group.name", Keyword, "Effective group's name on the node"),
+    one(WITH_PARENT, "real_user.id", Keyword, "Real user id, where it is not `user.id`"),
+    one(WITH_PARENT, "real_user.name", Keyword, "Real user's name on the node"),
+    one(WITH_PARENT, "real_group.id", Keyword, "Real group id, where it is not `group.id`"),
+    one(WITH_PARENT, "real_group.name", Keyword, "Real group's name on the node"),
+    one(WITH_PARENT, "saved_user.id", Keyword, "Saved user id, where it is not `user.id`"),
+    one(WITH_PARENT, "saved_user.name", Keyword, "Saved user's name on the node"),
+    one(WITH_PARENT, "saved_group.id", Keyword, "Saved group id, where it is not `group.id`"),
+    one(WITH_PARENT, "saved_group.name", Keyword, "Saved group's name on the node"),
     one(LEADERS, "same_as_process", Boolean, "Whether this leader is the process itself"),
     one(PROCESS, "entry_leader.entry_meta.type", DOORS, "How the process tree came to be on the node"),
     one(PROCESS, "entry_leader.entry_meta.source.ip", Ip, "The remote address that it came from"),

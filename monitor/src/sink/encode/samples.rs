@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::event::{
     AgentEvent, Alert, Attached, Attachment, AuditChange, Body, Capabilities, Confidence, Container, Counters,
-    Credentials, Door, Enrichment, EntityId, Entry, EntryType, Event, Executable, FileAction, FileChange,
+    Credentials, Door, End, Enrichment, EntityId, Entry, EntryType, Event, Executable, FileAction, FileChange,
     HostNamespace, Image, InMemory, Lineage, Login, LoginMethod, Loss, LossCause, Maintenance, MaintenanceStep, Node,
     Owner, Pod, Process, ProcessKey, Rule, SeccompMode, SecurityContext, Session, Severity, Source, Summary, Technique,
     Terminal, Termination, Timestamp, User, UserChange,
@@ -54,14 +54,19 @@ pub(super) fn bare_node() -> Arc<Node> {
 
 /// A plain command under an SSH session.
 pub(super) fn exec() -> Event {
-    event(1, Body::Exec, Some(ssh_lineage()))
+    event(1, Body::EXEC, Some(ssh_lineage()))
+}
+
+fn end(exit_code: i32) -> End {
+    End { exit_code, time: time(20_200) }
 }
 
 /// One of everything.
 pub(crate) fn all() -> Vec<Event> {
-    let mut all = vec![exec(), event(2, Body::End { exit_code: 0 }, Some(ssh_lineage()))];
-    all.push(event(3, Body::End { exit_code: -1 }, Some(bare_lineage())));
-    all.push(event(4, Body::Exec, Some(odd_lineage())));
+    let mut all = vec![exec(), event(2, Body::End(end(0)), Some(ssh_lineage()))];
+    all.push(event(3, Body::End(end(-1)), Some(bare_lineage())));
+    all.push(event(4, Body::EXEC, Some(odd_lineage())));
+    all.push(event(49, Body::Exec { end: Some(end(1)) }, Some(ssh_lineage())));
     all.extend(logins(5));
     all.extend(containers(20));
     all.extend(agent(30));
@@ -313,7 +318,7 @@ fn attached(from: u64) -> Vec<Event> {
     ];
     let mut all: Vec<Event> =
         (from..).zip(bodies).map(|(sequence, body)| event(sequence, body, Some(ssh_lineage()))).collect();
-    all.push(Event { attached: vec![attached], ..event(from + 3, Body::Exec, Some(ssh_lineage())) });
+    all.push(Event { attached: vec![attached], ..event(from + 3, Body::EXEC, Some(ssh_lineage())) });
     all
 }
 
@@ -387,7 +392,7 @@ fn containers(from: u64) -> Vec<Event> {
         (Body::ContainerEntered(confined(SeccompMode::Filter)), bare, Enrichment::Partial),
         (Body::ContainerStarted(confined(SeccompMode::Strict)), crowded, Enrichment::Complete),
         (Body::ContainerStarted(confined(SeccompMode::Unknown)), alone, Enrichment::None),
-        (Body::Exec, container(), Enrichment::Complete),
+        (Body::EXEC, container(), Enrichment::Complete),
         (Body::ContainerEscaped, container(), Enrichment::Complete),
     ];
     let inside = || {
@@ -467,6 +472,6 @@ fn alerts(from: u64) -> Vec<Event> {
             alert: alert(&RULE, "ops came in by sshd from 192.0.2.7, and no rule of access.allow covers that"),
             ..event(from, Body::SessionOpened(Arc::new(login())), Some(ssh_lineage()))
         },
-        Event { alert: alert(&BARE_RULE, "find runs from memory"), ..event(from + 1, Body::Exec, Some(odd_lineage())) },
+        Event { alert: alert(&BARE_RULE, "find runs from memory"), ..event(from + 1, Body::EXEC, Some(odd_lineage())) },
     ]
 }

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fields::{self, Field, Kind, REQUIRED};
+use super::fields::{self, Field, Kind, REQUIRED, Values};
 
 /// The files made from the table of fields: path from the root of the repository, content.
 pub fn generated() -> [(&'static str, String); 2] {
@@ -50,7 +50,7 @@ fn level(prefix: &str) -> Value {
 fn of(field: &Field) -> Value {
     let mut value = match field.kind {
         // An empty argument is an argument; any other empty text would have been left out.
-        Kind::Keyword | Kind::Wildcard | Kind::Text if field.array => json!({"type": "string"}),
+        Kind::Keyword | Kind::Wildcard | Kind::Text if field.values == Values::Array => json!({"type": "string"}),
         Kind::Keyword | Kind::Wildcard | Kind::Text => json!({"type": "string", "minLength": 1}),
         Kind::OneOf(values) => json!({"enum": values}),
         Kind::Long => json!({"type": "integer"}),
@@ -60,8 +60,11 @@ fn of(field: &Field) -> Value {
         Kind::Object => level(&format!("{}.", field.name)),
         Kind::Flattened => json!({"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}}),
     };
-    if field.array {
-        value = json!({"type": "array", "minItems": 1, "items": value});
+    let array = |items: &Value| json!({"type": "array", "minItems": 1, "items": items});
+    match field.values {
+        Values::One => {}
+        Values::Array => value = array(&value),
+        Values::OneOrArray => value = json!({"anyOf": [value, array(&value)]}),
     }
     value["description"] = json!(field.about);
     value

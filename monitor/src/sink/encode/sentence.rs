@@ -15,7 +15,7 @@ use crate::event::{
 pub(super) fn of(event: &Event) -> Option<Sentence<'_>> {
     match &event.body {
         _ if event.alert.is_some() => Some(Sentence(event)),
-        Body::Exec | Body::End { .. } => None,
+        Body::Exec { .. } | Body::End(_) => None,
         _ => Some(Sentence(event)),
     }
 }
@@ -29,7 +29,7 @@ impl Display for Sentence<'_> {
             return Foreign(&alert.message).fmt(f);
         }
         match &self.0.body {
-            Body::Exec | Body::End { .. } => Ok(()),
+            Body::Exec { .. } | Body::End(_) => Ok(()),
             Body::SessionOpened(login) => opened(login, self.0.container.as_deref(), f),
             Body::SessionClosed(login) => closed(login, self.0.container.as_deref(), f),
             Body::LoginFailed(login) => failed(login, f),

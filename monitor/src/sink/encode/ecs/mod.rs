@@ -22,8 +22,10 @@ const CONTAINERS: usize = 1_024;
 #[derive(Clone, Debug)]
 pub struct Encoder {
     node: Arc<Node>,
-    /// `ecs`, `host` and `agent`, the same on every event.
+    /// `ecs`, `host` and `agent`, the same on every event but the agent's own.
     constant: Vec<u8>,
+    /// The same on the agent's own, which say more of the node.
+    constant_of_agent: Vec<u8>,
     /// The fields of `orchestrator` that are the same on every event; empty outside a known cluster.
     cluster: Vec<u8>,
     shared: process::Shared,
@@ -33,8 +35,9 @@ pub struct Encoder {
 impl Encoder {
     /// Prepares what every event of `node`'s run shares.
     pub fn new(node: Arc<Node>) -> Self {
-        let mut constant = Vec::new();
-        constant_fields(&node, &mut Object::new(&mut constant));
+        let [mut constant, mut constant_of_agent] = [const { Vec::new() }; 2];
+        constant_fields(&node, false, &mut Object::new(&mut constant));
+        constant_fields(&node, true, &mut Object::new(&mut constant_of_agent));
         let mut cluster = Vec::new();
         if let Some(name) = node.cluster.as_deref().filter(|name| !name.is_empty()) {
             let mut fields = Object::new(&mut cluster);
@@ -42,7 +45,7 @@ impl Encoder {
             fields.object("cluster", |cluster| cluster.text("name", name));
         }
         let shared = process::Shared::new(node.capabilities);
-        Self { node, constant, cluster, shared, containers: Memo::new(CONTAINERS) }
+        Self { node, constant, constant_of_agent, cluster, shared, containers: Memo::new(CONTAINERS) }
     }
 
     /// Appends `event` to `out`: one JSON object on one line, without a newline behind it. Fields are those of
@@ -76,13 +79,17 @@ impl Encoder {
             self::alert(alert, top);
         }
         top.object("postern", |fields| self.own(event, cut, fields));
-        top.splice(&self.constant);
+        let is_agent = matches!(event.body, Body::Agent(_));
+        top.splice(if is_agent { &self.constant_of_agent } else { &self.constant });
     }
 
     fn event(&self, event: &Event, fields: &mut Object<'_>) {
         let categorization = event.categorization();
         fields.text("kind", event.kind().as_str());
-        fields.text("action", categorization.action);
+        match categorization.also {
+            None => fields.text("action", categorization.action),
+            Some(also) => fields.texts("action", [categorization.action, also]),
+        }
         fields.texts("category", categorization.category);
         fields.texts("type", categorization.types);
         fields.maybe_text("outcome", categorization.outcome);
@@ -93,14 +100,10 @@ impl Encoder {
         if let Some(alert) = &event.alert {
             fields.number("severity", u64::from(alert.rule.severity.as_number()));
         }
-        match &event.body {
-            Body::End { .. } => process::lifetime(event, fields),
-            Body::SessionClosed(login) => {
-                if let Some(summary) = &login.summary {
-                    fields.number("duration", summary.duration_ns);
-                }
-            }
-            _ => {}
+        if let (Some(end), Some(lineage)) = (event.end(), &event.lineage) {
+            process::lifetime(end, &lineage.process, fields);
+        } else if let Some(summary) = event.login().and_then(|login| login.summary.as_ref()) {
+            fields.number("duration", summary.duration_ns);
         }
         let reason = match &event.body {
             Body::Terminated(termination) => termination.failure.as_deref(),
@@ -172,7 +175,7 @@ impl Encoder {
             Body::SessionAttached(attachment) => {
                 fields.object("attachment", |fields| login::attachment(attachment, fields));
             }
-            Body::Exec | Body::End { .. } | Body::Terminated(_) | Body::ContainerEscaped | Body::Maintenance(_) => {}
+            Body::Exec { .. } | Body::End(_) | Body::Terminated(_) | Body::ContainerEscaped | Body::Maintenance(_) => {}
         }
         if !event.attached.is_empty() {
             fields.objects("attached", &event.attached, |fields, it| login::attached(it, fields));
@@ -189,19 +192,24 @@ impl Encoder {
     }
 }
 
-fn constant_fields(node: &Node, top: &mut Object<'_>) {
+/// `whole` is whether all is said of the node that is known.
+fn constant_fields(node: &Node, whole: bool, top: &mut Object<'_>) {
     top.object("ecs", |ecs| ecs.text("version", ECS_VERSION));
     top.object("host", |host| {
         host.text("name", &node.name);
-        host.text("hostname", &node.name);
         host.maybe_text("id", node.id.as_deref());
-        host.text("architecture", &node.architecture);
-        host.object("boot", |boot| boot.text("id", &node.boot_id));
         host.object("os", |os| {
             os.text("type", "linux");
-            os.text("kernel", &node.kernel);
-            os.maybe_text("full", node.os.as_deref());
+            if whole {
+                os.text("kernel", &node.kernel);
+                os.maybe_text("full", node.os.as_deref());
+            }
         });
+        if whole {
+            host.text("hostname", &node.name);
+            host.text("architecture", &node.architecture);
+            host.object("boot", |boot| boot.text("id", &node.boot_id));
+        }
     });
     top.object("agent", |agent| {
         agent.text("type", "postern");
@@ -212,7 +220,7 @@ fn constant_fields(node: &Node, top: &mut Object<'_>) {
 
 const fn dataset(body: &Body) -> &'static str {
     match body {
-        Body::Exec | Body::End { .. } => "postern.process",
+        Body::Exec { .. } | Body::End(_) => "postern.process",
         Body::SessionOpened(_)
         | Body::SessionClosed(_)
         | Body::LoginFailed(_)

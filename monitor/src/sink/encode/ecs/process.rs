@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{capabilities::Sets, memo::Memo};
 use crate::{
-    event::{Body, Capabilities, Entry, Event, Executable, InMemory, Lineage, Process, Terminal, User},
+    event::{Body, Capabilities, End, Entry, Event, Executable, InMemory, Lineage, Process, Terminal, User},
     sink::encode::{
         command_line::{self, Quoting},
         json::Object,
@@ -26,12 +26,16 @@ pub(super) struct Shared {
     all_capabilities: Capabilities,
 }
 
-/// A process as its children name it.
+/// A process as others name it.
 #[derive(Clone, Debug)]
 struct Relative {
+    /// Which process it is.
     identity: Vec<u8>,
-    fields: Vec<u8>,
-    command_line: Vec<u8>,
+    /// As the leader of others.
+    leader: Vec<u8>,
+    /// As the parent of others.
+    parent: Vec<u8>,
+    /// Whether that leaves arguments out.
     args_cut: bool,
 }
 
@@ -44,34 +48,39 @@ impl Shared {
 impl Relative {
     fn new(process: &Process) -> Self {
         let (most, args_cut) = within_limit(process);
-        let [mut identity, mut fields, mut line] = [const { Vec::new() }; 3];
-        self::identity(process, &mut Object::new(&mut identity));
-        common(process, most, &mut Object::new(&mut fields));
-        command_line(process, most, &mut Object::new(&mut line));
-        Self { identity, fields, command_line: line, args_cut }
+        let written = |write: &dyn Fn(&mut Object<'_>)| {
+            let mut out = Vec::new();
+            write(&mut Object::new(&mut out));
+            out
+        };
+        Self {
+            identity: written(&|fields| identity(process, fields)),
+            leader: written(&|fields| leader(process, fields)),
+            parent: written(&|fields| whole(process, most, fields)),
+            args_cut,
+        }
     }
 }
 
 /// `process`. Returns whether arguments of a parent or leader were left out.
 pub(super) fn lineage(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) -> bool {
     match event.body {
-        Body::End { exit_code } => {
-            end(event, lineage, exit_code, shared, fields);
+        Body::End(end) => {
+            ended(end, lineage, shared, fields);
             false
         }
-        _ => whole(event, lineage, shared, fields),
+        _ => running(event, lineage, shared, fields),
     }
 }
 
 /// A process that has ended: who it was, and how it ended. All else was said at its execution, and half of all lines are of
 /// this kind.
-fn end(event: &Event, lineage: &Lineage, exit_code: i32, shared: &mut Shared, fields: &mut Object<'_>) {
+fn ended(end: End, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) {
     let process = &*lineage.process;
     identity(process, fields);
     command_line(process, usize::MAX, fields);
     fields.object("user", |fields| user(&process.credentials.user, fields));
-    fields.signed("exit_code", i64::from(exit_code));
-    fields.time("end", event.time);
+    self::end(end, fields);
     fields.object("entry_leader", |fields| {
         match (&lineage.entry_leader, &lineage.entry) {
             (Some(leader), _) => fields.splice(&shared.relatives.get(leader, Relative::new).identity),
@@ -84,10 +93,18 @@ fn end(event: &Event, lineage: &Lineage, exit_code: i32, shared: &mut Shared, fi
     });
 }
 
-fn whole(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) -> bool {
+/// How it ended.
+fn end(End { exit_code, time }: End, fields: &mut Object<'_>) {
+    fields.signed("exit_code", i64::from(exit_code));
+    fields.time("end", time);
+}
+
+fn running(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) -> bool {
     let process = &*lineage.process;
-    common(process, usize::MAX, fields);
-    command_line(process, usize::MAX, fields);
+    whole(process, usize::MAX, fields);
+    if let Some(end) = event.end() {
+        self::end(end, fields);
+    }
     fields.object("thread", |thread| {
         thread.text("name", &process.name);
         if has_all_capabilities(event, process, shared.all_capabilities) {
@@ -103,19 +120,16 @@ fn whole(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Obj
     if let Some(parent) = &lineage.parent {
         let parent = relatives.get(parent, Relative::new);
         cut |= parent.args_cut;
-        fields.object("parent", |fields| {
-            fields.splice(&parent.fields);
-            fields.splice(&parent.command_line);
-        });
+        fields.object("parent", |fields| fields.splice(&parent.parent));
     }
     for (key, leader) in [("group_leader", &lineage.group_leader), ("session_leader", &lineage.session_leader)] {
         if let Some(leader) = leader {
-            fields.object(key, |fields| cut |= self::leader(leader, process, relatives, fields));
+            fields.object(key, |fields| leader_of(process, leader, relatives, fields));
         }
     }
     fields.object("entry_leader", |fields| {
         match (&lineage.entry_leader, &lineage.entry) {
-            (Some(leader), _) => cut |= self::leader(leader, process, relatives, fields),
+            (Some(leader), _) => leader_of(process, leader, relatives, fields),
             (None, Some(entry)) => fields.number("pid", u64::from(entry.leader.tgid)),
             (None, None) => {}
         }
@@ -142,7 +156,7 @@ pub(super) fn own(event: &Event, lineage: &Lineage, cut: bool, shared: &Shared, 
     fields.flag("args_redacted", process.args_redacted);
     fields.flag("path_cut", *path_cut);
     fields.flag("seeded", process.seeded);
-    if !matches!(event.body, Body::End { .. }) {
+    if !matches!(event.body, Body::End(_)) {
         fields.flag("relative_args_cut", cut);
         fields.flag("all_capabilities", has_all_capabilities(event, process, shared.all_capabilities));
         fields.flag("deleted", *deleted);
@@ -162,10 +176,9 @@ pub(super) fn own(event: &Event, lineage: &Lineage, cut: bool, shared: &Shared, 
 }
 
 /// `event.duration` of an end: how long the process lived.
-pub(super) fn lifetime(event: &Event, fields: &mut Object<'_>) {
-    let Some(lineage) = &event.lineage else { return };
+pub(super) fn lifetime(end: End, process: &Process, fields: &mut Object<'_>) {
     // The node's clock may have been set back meanwhile, so the difference may be less than nothing.
-    if let Ok(lived) = u64::try_from(event.time.duration_since(lineage.process.start).as_nanos()) {
+    if let Ok(lived) = u64::try_from(end.time.duration_since(process.start).as_nanos()) {
         fields.number("duration", lived);
     }
 }
@@ -176,46 +189,41 @@ pub(super) fn user(user: &User, fields: &mut Object<'_>) {
     fields.maybe_text("name", user.name.as_deref());
 }
 
-/// Returns whether arguments were left out.
-fn leader(
-    leader: &Arc<Process>,
+fn leader_of(
     process: &Process,
+    leader: &Arc<Process>,
     relatives: &mut Memo<Process, Relative>,
     fields: &mut Object<'_>,
-) -> bool {
+) {
     let is_process = leader.key == process.key;
-    let cut = if is_process {
+    if is_process {
         // It is another one for each process that leads itself: nothing to remember.
-        let (most, cut) = within_limit(leader);
-        common(leader, most, fields);
-        cut
+        self::leader(leader, fields);
     } else {
-        let leader = relatives.get(leader, Relative::new);
-        fields.splice(&leader.fields);
-        leader.args_cut
-    };
+        fields.splice(&relatives.get(leader, Relative::new).leader);
+    }
     fields.boolean("same_as_process", is_process);
-    cut
 }
 
-/// What ECS has for a process, a parent and every leader alike. Real and saved ids are named where they differ from the
-/// effective ones, as they do under setuid. `most` is how many arguments are named.
-fn common(process: &Process, most: usize, fields: &mut Object<'_>) {
+/// What is said of a leader: who it is, as whom it runs and at which terminal. There are three on every line, and what else there
+/// is to know of them is in their own events.
+fn leader(process: &Process, fields: &mut Object<'_>) {
+    identity(process, fields);
+    terminal(process, fields);
+    fields.object("user", |fields| user(&process.credentials.user, fields));
+}
+
+/// What is said of a process, and of a parent. Real and saved ids are named where they differ from the effective ones, as they
+/// do under setuid. `most` is how many arguments are named.
+fn whole(process: &Process, most: usize, fields: &mut Object<'_>) {
     identity(process, fields);
     fields.texts("args", process.args.iter().take(most));
     if let Some(count) = process.args_count {
         fields.number("args_count", count);
     }
+    command_line(process, most, fields);
     fields.text("working_directory", &process.working_directory);
-    fields.boolean("interactive", process.terminal.is_some());
-    if let Some(Terminal { major, minor }) = process.terminal {
-        fields.object("tty", |tty| {
-            tty.object("char_device", |device| {
-                device.number("major", u64::from(major));
-                device.number("minor", u64::from(minor));
-            });
-        });
-    }
+    terminal(process, fields);
     let who = &process.credentials;
     fields.object("user", |fields| user(&who.user, fields));
     fields.object("group", |fields| user(&who.group, fields));
@@ -228,6 +236,18 @@ fn common(process: &Process, most: usize, fields: &mut Object<'_>) {
         if one.id != effective.id {
             fields.object(key, |fields| user(one, fields));
         }
+    }
+}
+
+fn terminal(process: &Process, fields: &mut Object<'_>) {
+    fields.boolean("interactive", process.terminal.is_some());
+    if let Some(Terminal { major, minor }) = process.terminal {
+        fields.object("tty", |tty| {
+            tty.object("char_device", |device| {
+                device.number("major", u64::from(major));
+                device.number("minor", u64::from(minor));
+            });
+        });
     }
 }
 

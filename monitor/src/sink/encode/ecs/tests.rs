@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    event::EntryType,
+    event::{EntryType, Timestamp},
     sink::encode::{check_line, escape, fields, fields::Kind, samples},
 };
 
@@ -70,7 +70,7 @@ fn the_table_agrees_with_the_whole_common_schema() {
     for field in fields::all().iter().filter(|field| !field.is_own()) {
         let row = rows.iter().find(|row| row[0] == field.name).unwrap_or_else(|| panic!("ECS has no {}", field.name));
         assert_eq!(row[1], field.kind.as_str(), "{}", field.name);
-        assert_eq!(row[2] == "array", field.array, "{}", field.name);
+        assert_eq!(row[2] == "array", field.values == fields::Values::Array, "{}", field.name);
     }
     for field in fields::all().iter().filter(|field| field.is_own()) {
         assert!(rows.iter().all(|row| row[0] != field.name), "ECS has a {} of its own", field.name);
@@ -91,6 +91,19 @@ fn a_process_is_placed_in_its_tree() {
     assert_eq!(process["entry_leader"]["same_as_process"], false);
     assert_eq!(event["postern"]["session"]["user"], "ops");
     assert_eq!(event["related"], serde_json::json!({"user": ["ops", "root"], "ip": ["192.0.2.7"]}));
+}
+
+#[test]
+fn one_line_says_both_where_a_process_ended_before_it_went_out() {
+    let events = samples::all();
+    let event = events.iter().find(|event| matches!(event.body, Body::Exec { end: Some(_) })).expect("a sample");
+    let line = parse(&encode(event));
+    assert_eq!(line["event"]["action"], serde_json::json!(["exec", "end"]));
+    assert_eq!(line["event"]["type"], serde_json::json!(["start", "end"]));
+    assert_eq!(line["process"]["exit_code"], 1);
+    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok()).expect("a time");
+    let lived = time(&line["process"]["end"]).duration_since(time(&line["process"]["start"]));
+    assert_eq!(line["event"]["duration"].as_i64().map(i128::from), Some(lived.as_nanos()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod what;
 use jiff::tz::TimeZone;
 use line::{BLUE, BOLD_RED, CYAN, DIM, GREEN, Line, MAGENTA, RED, RED_BAR, YELLOW, YELLOW_BAR};
 
-use crate::event::{AgentEvent, Body, Container, Enrichment, EntryType, Event, Lineage, Login, Session, Severity};
+use crate::event::{AgentEvent, Body, Container, End, Enrichment, EntryType, Event, Lineage, Login, Session, Severity};
 
 /// Widths of the columns, in characters; a longer cell pushes the rest of its line to the right.
 const ACTION: usize = 9;
@@ -72,10 +72,10 @@ fn action(event: &Event) -> (Label, &'static str) {
         return (Label::Word("ALERT"), bar);
     }
     let (word, style) = match &event.body {
-        Body::End { exit_code } => {
+        Body::End(End { exit_code, .. }) => {
             return (Label::Exit(*exit_code), if *exit_code == 0 { DIM } else { RED });
         }
-        Body::Exec => ("exec", ""),
+        Body::Exec { .. } => ("exec", ""),
         Body::SessionOpened(_) => ("login", GREEN),
         Body::SessionClosed(_) => ("logout", GREEN),
         Body::LoginFailed(_) => ("refused", YELLOW),

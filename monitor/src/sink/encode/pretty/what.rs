@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::line::{BOLD, BOLD_RED, BOLD_YELLOW, DIM, Line, RED, TEXT_LIMIT, YELLOW};
 use crate::{
-    event::{AgentEvent, Body, Container, Event, InMemory, Login, Process, SecurityContext, Severity, UserChange},
+    event::{AgentEvent, Body, Container, End, Event, InMemory, Login, Process, SecurityContext, Severity, UserChange},
     sink::encode::{
         command_line::{self, Quoting},
         sentence::{self, Named, Span},
@@ -21,16 +21,18 @@ pub(super) fn write(event: &Event, line: &mut Line<'_>) {
         return;
     }
     match (&event.body, &event.lineage) {
-        (Body::Exec, Some(lineage)) => {
+        (Body::Exec { end }, Some(lineage)) => {
             command(&lineage.process, "", line);
             remarks(&lineage.process, line);
-        }
-        (Body::End { .. }, Some(lineage)) => {
-            command(&lineage.process, DIM, line);
-            let lived = event.time.duration_since(lineage.process.start).as_nanos();
-            if let Ok(lived) = u64::try_from(lived) {
-                line.styled(DIM, |line| line.put(format_args!("  {}", Span(lived))));
+            if let Some(end) = end {
+                let style = if end.exit_code == 0 { DIM } else { RED };
+                line.styled(style, |line| line.put(format_args!("  exit {}", end.exit_code)));
+                lifetime(*end, &lineage.process, line);
             }
+        }
+        (Body::End(end), Some(lineage)) => {
+            command(&lineage.process, DIM, line);
+            lifetime(*end, &lineage.process, line);
         }
         (Body::ContainerStarted(context) | Body::ContainerEntered(context), lineage) => {
             if let Some(lineage) = lineage {
@@ -72,6 +74,13 @@ fn command(process: &Process, style: &str, line: &mut Line<'_>) {
             let _ = command_line::write(process.args.iter(), Quoting::Visible, line.out);
         });
     });
+}
+
+/// How long a process lived, unless the node's clock was set back meanwhile.
+fn lifetime(end: End, process: &Process, line: &mut Line<'_>) {
+    if let Ok(lived) = u64::try_from(end.time.duration_since(process.start).as_nanos()) {
+        line.styled(DIM, |line| line.put(format_args!("  {}", Span(lived))));
+    }
 }
 
 /// What the command line does not show.

@@ -16,6 +16,10 @@ use postern_ebpf::abi::{Header, HookCounters, HookId, RecordKind};
 
 use crate::maps::{COUNTERS, LAST_WAKE, NEXT_SEQUENCE, RING, SETTINGS};
 
+/// How long after a wake-up no other is due, in nanoseconds: user space that is behind would otherwise be woken for each record,
+/// and fall further behind.
+const WAKE_PAUSE_NS: u64 = 1_000_000;
+
 /// One CPU's counters at one hook.
 pub struct Account(*mut HookCounters);
 
@@ -116,9 +120,8 @@ fn wake_is_due(now_ns: u64) -> bool {
     // SAFETY: a live and aligned map value. Two CPUs may read the same time, and both wake.
     unsafe {
         // Another CPU's time may be a little ahead of this one's.
-        if now_ns.saturating_sub(read_volatile(last_wake_ns)) < quiet_ns
-            && RING.query(BPF_RB_AVAIL_DATA.into()) < wake_bytes
-        {
+        let since = now_ns.saturating_sub(read_volatile(last_wake_ns));
+        if since < WAKE_PAUSE_NS || since < quiet_ns && RING.query(BPF_RB_AVAIL_DATA.into()) < wake_bytes {
             return false;
         }
         write_volatile(last_wake_ns, now_ns);

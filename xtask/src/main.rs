@@ -51,7 +51,7 @@ enum Task {
     },
     /// Play the access scenarios on whole Debian nodes in virtual machines, and print the score of each.
     Nodes {
-        /// These instead of bookworm and trixie; there are bullseye and sid, too.
+        /// These instead of bookworm, trixie and bullseye; there is sid, too.
         suites: Vec<String>,
     },
     /// Check who may know whom.

@@ -67,8 +67,8 @@ impl Told {
         self.shown.iter().map(String::as_str)
     }
 
-    /// How often something was told: `probe` and `started NAME` for containers, `ENTRY MARKER` for what echoed a marker under an
-    /// entry of that type.
+    /// How often something was told: `probe` and `started quiet-job` for containers, `ENTRY MARKER` for what echoed a marker under
+    /// an entry of that type.
     pub(super) fn count(&self, sign: &str) -> u64 {
         self.signs.get(sign).copied().unwrap_or(0)
     }
@@ -101,7 +101,7 @@ fn signs(event: &Value) -> Vec<String> {
     let args = texts(event, "/process/args");
     match (action(event), &*args) {
         ("container-entered", _) => vec![entry.to_owned()],
-        ("container-started", _) => vec![format!("started {}", text(event, "/container/name"))],
+        ("container-started", [.., last]) if last.ends_with("# quiet-job") => vec!["started quiet-job".to_owned()],
         ("exec", ["/bin/echo", marker]) if marker.starts_with("quiet-") => vec![format!("{entry} {marker}")],
         _ => Vec::new(),
     }

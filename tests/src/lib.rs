@@ -3,6 +3,7 @@
 
 pub mod behaviours;
 pub mod harness;
+pub mod quiet;
 pub mod scenarios;
 
 #[cfg(test)]

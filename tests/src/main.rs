@@ -3,6 +3,9 @@
 //!
 //! `postern-tests play` plays the access scenarios alone, as a node in a virtual machine does; with more arguments, only those
 //! whose name contains one of them. `postern-tests nodes SUITE...` plays them on such nodes.
+//!
+//! `postern-tests quiet MINUTES` lives an ordinary node's life before the agent, as a node in a virtual machine does;
+//! `postern-tests live SUITE MINUTES` has such a node do so.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,8 +15,8 @@ use std::{
 
 use postern_tests::{
     behaviours::{self, Behaviour},
-    harness::node,
-    scenarios,
+    harness::node::{self, Node},
+    quiet, scenarios,
 };
 
 fn main() -> ExitCode {
@@ -21,6 +24,8 @@ fn main() -> ExitCode {
     match wanted.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         Some(("play", parts)) => return play(parts),
         Some(("nodes", suites)) => return nodes(suites),
+        Some(("quiet", [minutes])) => return quiet(minutes),
+        Some(("live", [suite, minutes])) => return live(suite, minutes),
         _ => {}
     }
     let is_wanted = |it: &&Behaviour| wanted.is_empty() || wanted.iter().any(|part| it.name.contains(&**part));
@@ -55,6 +60,21 @@ fn play(parts: &[String]) -> ExitCode {
 fn nodes(suites: &[String]) -> ExitCode {
     let suites: Vec<&str> = suites.iter().map(String::as_str).collect();
     if node::play_on(&suites, &[], say) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn quiet(minutes: &str) -> ExitCode {
+    if let Some(reason) = quiet::unavailable() {
+        say(&format!("no node's life can be lived here: {reason}"));
+        return ExitCode::FAILURE;
+    }
+    let is_quiet = quiet::live(minutes.parse().expect("whole minutes"), say);
+    if is_quiet { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn live(suite: &str, minutes: &str) -> ExitCode {
+    let node = Node::find(suite).unwrap_or_else(|missing| panic!("{missing}"));
+    let is_quiet = node.live(minutes.parse().expect("whole minutes"), say);
+    if is_quiet { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the program is for")]

@@ -51,8 +51,18 @@ enum Task {
     },
     /// Play the access scenarios on whole Debian nodes in virtual machines, and print the score of each.
     Nodes {
-        /// These instead of bookworm and trixie; there are bullseye and sid, too.
+        /// These instead of bookworm, trixie and bullseye; there is sid, too.
         suites: Vec<String>,
+    },
+    /// Live a node's ordinary life (probes, containers, cron, logrotate, timers, packages) before the agent, in a virtual machine,
+    /// and fail on any false alarm.
+    Quiet {
+        /// For so long.
+        #[arg(long, default_value_t = 60)]
+        minutes: u32,
+        /// On a node of this suite.
+        #[arg(default_value = "bookworm")]
+        suite: String,
     },
     /// Check who may know whom.
     Structure,
@@ -65,6 +75,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Nodes { suites } => nodes::play(&suites),
+        Task::Quiet { minutes, suite } => nodes::live(&suite, minutes),
         Task::Setup { test } => setup::install(test),
         Task::Build => setup::install(false).and_then(|()| build::agent().map(drop)),
         Task::Run { arguments } => run(&arguments),

@@ -184,6 +184,21 @@ impl Agent {
         }
     }
 
+    /// Hands over each event until then, and keeps none: a long run has more than fit into memory.
+    pub fn follow(&mut self, until: Instant, mut each: impl FnMut(Value)) {
+        self.seen.drain(..).for_each(&mut each);
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => each(read(&line)),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    let log = self.errors.take().map(|log| log.join().expect("reading does not panic"));
+                    panic!("the agent ended: {}", log.unwrap_or_default())
+                }
+            }
+        }
+    }
+
     /// All events that were read so far.
     pub fn seen(&self) -> &[Value] {
         &self.seen
@@ -210,7 +225,14 @@ impl Agent {
     }
 
     /// Tells it to stop as kubelet does, and checks the whole run.
-    pub fn stop(mut self) -> Stopped {
+    pub fn stop(self) -> Stopped {
+        let stopped = self.stop_unchecked();
+        check_run(&stopped.events);
+        stopped
+    }
+
+    /// Tells it to stop as kubelet does, and yields the events that nobody has taken.
+    pub fn stop_unchecked(mut self) -> Stopped {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the agent runs");
         let status = program::wait(&mut self.child, DEADLINE).expect("the agent stops in time");
         self.reader.take().expect("read once").join().expect("reading does not panic");
@@ -218,7 +240,6 @@ impl Agent {
         let mut events = std::mem::take(&mut self.seen);
         events.extend(self.lines.try_iter().map(|line| read(&line)));
         assert!(status.success(), "{status}\n{log}");
-        check_run(&events);
         Stopped { status, events, log }
     }
 
@@ -285,10 +306,19 @@ pub fn read(line: &str) -> Value {
 /// What holds for every run: no gap in the stream, and every record accounted for.
 pub fn check_run(events: &[Value]) {
     for (expected, event) in events.iter().enumerate() {
-        let sequence = event.pointer("/event/sequence").and_then(Value::as_u64);
-        assert_eq!(sequence, Some(expected as u64), "the stream has a gap before {event}");
+        check_sequence(event, expected as u64);
     }
-    let last = events.last().expect("at least one event");
+    check_last(events.last().expect("at least one event"));
+}
+
+/// What holds for every event of a run: that it is the next.
+pub fn check_sequence(event: &Value, expected: u64) {
+    let sequence = event.pointer("/event/sequence").and_then(Value::as_u64);
+    assert_eq!(sequence, Some(expected), "the stream has a gap before {event}");
+}
+
+/// What holds for the last event of a run: every record is accounted for.
+pub fn check_last(last: &Value) {
     assert_eq!(action(last), "agent-stopped");
     let counters = last.pointer("/postern/counters").and_then(Value::as_array).expect("figures");
     for counters in counters {

@@ -26,6 +26,8 @@ const APPLETS: [&str; 8] = ["sh", "sleep", "true", "echo", "cat", "id", "ls", "t
 pub struct Containerd {
     child: Child,
     folder: TempDir,
+    /// Whether its `ctr` can be told where runc keeps its state: since containerd 1.5.
+    names_runc_root: bool,
 }
 
 impl Containerd {
@@ -59,7 +61,8 @@ impl Containerd {
             .stderr(log)
             .spawn()
             .expect("containerd starts");
-        let containerd = Self { child, folder };
+        let usage = run(Command::new("/usr/bin/ctr").args(["run", "--help"]), b"", DEADLINE).stdout;
+        let containerd = Self { child, folder, names_runc_root: usage.contains("--runc-root") };
         program::until("containerd to answer", DEADLINE, || {
             containerd
                 .socket()
@@ -103,8 +106,9 @@ impl Containerd {
 
     /// Starts a container in the background.
     pub fn run_image(&self, image: &str, name: &str, options: &[&str], command: &[&str]) {
-        let runc_root = self.runc_root();
-        let arguments = [&["run", "--detach", "--runc-root", &runc_root], options, &[image, name], command].concat();
+        let runc_options = self.runc_options();
+        let runc_options: Vec<&str> = runc_options.split_whitespace().collect();
+        let arguments = [&["run", "--detach"], &*runc_options, options, &[image, name], command].concat();
         self.ctr(&arguments).succeeded();
     }
 
@@ -114,9 +118,19 @@ impl Containerd {
         self.ctr(&[&["task", "exec", "--exec-id", &id, name], command].concat())
     }
 
-    /// runc's own state: in the temporary folder too, so that names are free whatever an earlier run has left.
+    /// runc's own state: in the temporary folder too, so that names are free whatever an earlier run has left. Where `ctr`
+    /// cannot be told, it is where containerd's shim has it.
     pub fn runc_root(&self) -> String {
-        self.folder.path().join("runc").display().to_string()
+        if self.names_runc_root {
+            self.folder.path().join("runc").display().to_string()
+        } else {
+            "/run/containerd/runc".to_owned()
+        }
+    }
+
+    /// The options of `ctr run` that say so.
+    pub fn runc_options(&self) -> String {
+        if self.names_runc_root { format!("--runc-root {}", self.runc_root()) } else { String::new() }
     }
 
     fn end(&self, namespace: &str, id: &str) {

@@ -1,5 +1,6 @@
 //! A whole Debian node in a virtual machine, by emulation: the suite's own kernel, systemd as process 1, and the suite's own
-//! sshd, PAM and containerd. It plays the access scenarios inside, and says on its second serial port how each went.
+//! sshd, PAM and containerd. It plays the access scenarios inside, or an ordinary node's life, and says on its second serial
+//! port how that went.
 
 use std::{
     fs::{self, Permissions},
@@ -15,6 +16,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::program::{PATIENCE, run, wait};
+use crate::quiet::QUIET;
 
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 const MKE2FS: &str = "/usr/sbin/mke2fs";
@@ -57,9 +59,31 @@ impl Node {
     /// Boots, plays the scenarios whose names contain one of the parts (all, if there are none), and hands over each line as
     /// it comes. Returns how many were exact, and of how many. Panics if the node does not get to its end.
     pub fn play(&self, parts: &[String], say: impl Fn(&str)) -> (usize, usize) {
+        let quoted = parts.iter().fold(String::new(), |all, part| all + " '" + part + "'");
+        let mut score = (0, 0);
+        self.run(&format!("play{quoted}"), DEADLINE, |line| {
+            say(line);
+            score = read_score(line).unwrap_or(score);
+        });
+        score
+    }
+
+    /// Boots, lives an ordinary node's life for so many minutes, and hands over each line as it comes. Returns whether there
+    /// was no false alarm. Panics if the node does not get to its end.
+    pub fn live(&self, minutes: u32, say: impl Fn(&str)) -> bool {
+        let mut is_quiet = false;
+        self.run(&format!("quiet {minutes}"), DEADLINE + Duration::from_mins(minutes.into()), |line| {
+            say(line);
+            is_quiet |= line == QUIET;
+        });
+        is_quiet
+    }
+
+    /// Boots, has the runner do that, and hands over each line as it comes.
+    fn run(&self, words: &str, within: Duration, mut say: impl FnMut(&str)) {
         let folder = TempDir::with_prefix("node-").expect("a temporary folder");
         let kernel_log = folder.path().join("kernel.log");
-        let mut machine = Machine(self.command(folder.path(), &kernel_log, parts).spawn().expect("QEMU starts"));
+        let mut machine = Machine(self.command(folder.path(), &kernel_log, words).spawn().expect("QEMU starts"));
         let stdout = BufReader::new(machine.0.stdout.take().expect("it is piped"));
         let (send, lines) = channel();
         let reader = thread::spawn(move || {
@@ -69,15 +93,11 @@ impl Node {
                 }
             }
         });
-        let end = Instant::now() + DEADLINE;
-        let mut score = (0, 0);
+        let end = Instant::now() + within;
         loop {
             match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) if line.trim_end() == OVER => break,
-                Ok(line) => {
-                    say(line.trim_end());
-                    score = read_score(&line).unwrap_or(score);
-                }
+                Ok(line) => say(line.trim_end()),
                 Err(why) => {
                     let why = if why == RecvTimeoutError::Timeout { "too late" } else { "it ended" };
                     panic!("the node did not get to its end ({why}): {}", tail(&kernel_log));
@@ -86,12 +106,11 @@ impl Node {
         }
         wait(&mut machine.0, SOON).expect("the node ends");
         reader.join().expect("reading does not panic");
-        score
     }
 
-    fn command(&self, folder: &Path, kernel_log: &Path, parts: &[String]) -> Command {
+    fn command(&self, folder: &Path, kernel_log: &Path, words: &str) -> Command {
         let drive = |file: &Path| format!("if=virtio,format=raw,cache=unsafe,file={}", file.display());
-        let tools = self.tools(folder, parts);
+        let tools = self.tools(folder, words);
         let mut qemu = Command::new(QEMU);
         qemu.args(["-accel", "tcg", "-cpu", "max", "-m", "2048", "-display", "none", "-monitor", "none"])
             .args(["-no-reboot", "-nic", "none", "-device", "virtio-rng-pci"])
@@ -119,7 +138,7 @@ impl Node {
     }
 
     /// A small disk with the agent, the runner, and the script that the node's one unit runs.
-    fn tools(&self, folder: &Path, parts: &[String]) -> PathBuf {
+    fn tools(&self, folder: &Path, words: &str) -> PathBuf {
         let root = folder.join("tools");
         fs::create_dir_all(root.join("lib")).expect("a folder");
         fs::copy(&self.agent, root.join("postern")).expect("the agent");
@@ -128,13 +147,12 @@ impl Node {
         for library in LIBRARIES {
             fs::copy(Path::new(LIBRARY_FOLDER).join(library), root.join("lib").join(library)).expect("a library");
         }
-        let quoted = parts.iter().fold(String::new(), |all, part| all + " '" + part + "'");
         let start = format!(
             "cd \"$(dirname \"$0\")\"\n\
              export {PATIENCE}={SLOWER}\n\
              . /etc/os-release\n\
              echo \"$PRETTY_NAME, Linux $(uname -r), $(/usr/bin/ssh -V 2>&1 | cut -d' ' -f1)\"\n\
-             lib/ld-linux-x86-64.so.2 --library-path lib ./postern-tests play{quoted}\n\
+             lib/ld-linux-x86-64.so.2 --library-path lib ./postern-tests {words}\n\
              echo {OVER}\n"
         );
         fs::write(root.join("start"), start).expect("a script");

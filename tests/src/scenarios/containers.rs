@@ -103,9 +103,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "ctr run, typed in a session",
         act: |s, m| {
-            let root = s.containerd.runc_root();
+            let options = s.containerd.runc_options();
             let image = crate::harness::containerd::IMAGE;
-            let command = ctr(s, &format!("run --rm --runc-root {root} {image} by-hand-2 /bin/echo {m}"));
+            let command = ctr(s, &format!("run --rm {options} {image} by-hand-2 /bin/echo {m}"));
             s.sshd.by_key(&command).succeeded();
         },
         expected: Expected { entry: Some("runtime-exec"), chain: &["root"], confidence: "linked", ..BY_KEY },

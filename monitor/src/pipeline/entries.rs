@@ -39,6 +39,8 @@ pub(super) struct Arrival<'a> {
     pub(super) parent: Option<&'a Process>,
     pub(super) container: Option<&'a Arc<CgroupContainer>>,
     pub(super) crossing: Option<Crossing>,
+    /// Whether it leads its session (setsid(2)).
+    pub(super) leads_session: bool,
     /// The runtime's tool that asked for it.
     pub(super) asked: Option<Asked>,
 }
@@ -50,17 +52,6 @@ pub(super) struct Placed {
     /// Set where an access session opens with this very process.
     pub(super) opened: Option<Arc<Login>>,
 }
-
-/// Programs that let people in without PAM, as far as is known only by the shape of what they do: they fork, and the child
-/// executes another program. As data, so that one more is one more line.
-const REMOTE_SERVERS: [(&str, Door); 6] = [
-    ("dropbear", EntryType::Sshd),
-    ("tinysshd", EntryType::Sshd),
-    ("teleport", EntryType::Sshd),
-    ("tailscaled", EntryType::Sshd),
-    ("ssm-session-worker", EntryType::Ssm),
-    ("ssm-document-worker", EntryType::Ssm),
-];
 
 /// All open logins, and the policy that they are held against.
 pub(super) struct Entries {
@@ -74,7 +65,7 @@ pub(super) struct Entries {
     /// While seeding: what another run left.
     pub(super) restored: Restored,
     /// Whether something opened, closed or stepped aside since this was looked at.
-    changed: bool,
+    pub(super) changed: bool,
 }
 
 /// A login that is open, or was.
@@ -344,36 +335,6 @@ impl Entries {
         }
     }
 
-    /// The first program under a server that lets people in without PAM.
-    fn place_remote(
-        &mut self,
-        decoder: &Decoder,
-        arrival: &Arrival<'_>,
-        inherited: Option<&Placed>,
-        now_ns: u64,
-    ) -> Option<Placed> {
-        let (process, server) = (arrival.process, &arrival.previous?.process);
-        let (_, door) = REMOTE_SERVERS.iter().find(|(name, _)| *name == server.executable_name())?;
-        let is_own = process.executable_name() == server.executable_name();
-        if is_own || inherited.is_some_and(|it| it.entry.session().is_some()) {
-            return None;
-        }
-        let user = &process.credentials.real_user;
-        let login = Login {
-            door: *door,
-            user: user.name.clone().unwrap_or_else(|| user.id.to_string().into()),
-            user_known: Some(true),
-            service: server.executable_name().into(),
-            ..Login::default()
-        };
-        self.open_login(decoder, process.key, login, Confidence::Likely, None, decoder.time(now_ns));
-        let open = self.open.get_mut(&to_tick(process.key))?;
-        (open.opened, open.marked, open.leader) = (true, false, Some(process.key));
-        self.changed = true;
-        let entry = Entry { own_session: open.login.session.clone(), ..Entry::new(*door, process.key) };
-        Some(Placed { opened: Some(Arc::clone(&open.login)), ..Placed::leading(entry, process) })
-    }
-
     fn place_login(&mut self, decoder: &Decoder, arrival: &Arrival<'_>, class: LoginClass) -> Placed {
         let leader = to_tick(arrival.mark.leader);
         let leader_process = if leader == arrival.process.key {
@@ -434,6 +395,7 @@ impl Entries {
             container,
             // Which of the two it was nobody can say any more, and no event asks.
             crossing: is_crossing.then_some(Crossing::Started),
+            leads_session: false,
             asked: None,
         };
         if let Some(class) = mark.entered_by().filter(|_| restored.is_some() && is_orphan && !is_crossing) {
@@ -443,7 +405,7 @@ impl Entries {
         (self.place(decoder, &arrival, seed.key.start_ns), mark)
     }
 
-    fn open_login(
+    pub(super) fn open_login(
         &mut self,
         decoder: &Decoder,
         process: ProcessKey,
@@ -521,7 +483,7 @@ fn placed(known: &Known) -> Option<Placed> {
 
 impl Placed {
     /// A process that leads its entry.
-    fn leading(entry: Entry, process: &Arc<Process>) -> Self {
+    pub(super) fn leading(entry: Entry, process: &Arc<Process>) -> Self {
         Self { entry: Arc::new(entry), leader: Arc::clone(process), opened: None }
     }
 }

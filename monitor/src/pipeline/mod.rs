@@ -12,6 +12,7 @@ mod maintenance;
 mod multiplexers;
 mod past;
 mod refusals;
+mod remote;
 mod restore;
 pub mod saved;
 mod sockets;
@@ -288,6 +289,7 @@ impl Pipeline {
                 parent: parent.as_deref(),
                 container: container.as_ref(),
                 crossing,
+                leads_session: body.session_leader.tgid == body.process.tgid,
                 asked,
             },
             now_ns,

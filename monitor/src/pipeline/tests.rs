@@ -62,6 +62,29 @@ fn an_end_joins_its_execution_unless_that_went_out_before() {
 }
 
 #[test]
+fn an_sshd_without_pam_lets_in_who_leads_a_session_and_not_its_helpers() {
+    let mut pipeline = pipeline();
+    let leads = |pid: u32| move |body: &mut ExecBody| body.session_leader = key(pid);
+    let events = replay(
+        &mut pipeline,
+        &[
+            exec(0, 100, 1, "/usr/sbin/sshd", |_| {}, "/"),
+            exec(1, 101, 100, "/usr/lib/openssh/sshd-session", leads(101), "/"),
+            exec(2, 102, 101, "/usr/bin/keys-of-user", leads(101), "/"),
+            exec(3, 103, 101, "/bin/bash", leads(103), "/"),
+            exec(4, 104, 103, "/bin/ls", leads(103), "/"),
+            Written::exit(5, 103, EntryMark::default()),
+        ],
+    );
+    let expected = ["exec", "exec", "exec", "exec", "session-opened", "alert", "exec", "end", "session-closed"];
+    assert_eq!(names(&events), expected);
+    let session = |at: usize| events[at].session().map(|it| (it.door, it.confidence));
+    assert_eq!(session(2), None);
+    assert_eq!(session(3), Some((EntryType::Sshd, Confidence::Likely)));
+    assert_eq!(session(6), session(3));
+}
+
+#[test]
 fn a_session_is_on_everything_below_it_and_on_nothing_else() {
     let mark =
         |leader: u32| EntryMark { login: key(100), leader: key(leader), class: LoginClass::Sshd as u32, reserved: 0 };

@@ -11,6 +11,7 @@ use super::{BY_KEY, Expected, NOBODY, Scenario, stage::Stage};
 use crate::harness::{
     agent::{DEADLINE, is_exec_of},
     program::{run, until},
+    sshd::Sshd,
 };
 
 const DROPBEAR: &str = "/usr/sbin/dropbear";
@@ -57,6 +58,10 @@ const CONSOLE: Expected = Expected {
     ..BY_KEY
 };
 
+/// Only the shape of what an SSH server does tells that somebody came in.
+const WITHOUT_PAM: Expected =
+    Expected { remote: false, method: "", confidence: "likely", alerts: &["postern-access-not-allowed"], ..BY_KEY };
+
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "login on a terminal", act: |s, m| console(s, &format!("/bin/echo {m}")), expected: CONSOLE },
     Scenario {
@@ -67,13 +72,15 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "dropbear: an SSH server without PAM",
         act: |s, m| dropbear(s, &format!("/bin/echo {m}; :")),
-        expected: Expected {
-            remote: false,
-            method: "",
-            confidence: "likely",
-            alerts: &["postern-access-not-allowed"],
-            ..BY_KEY
+        expected: WITHOUT_PAM,
+    },
+    Scenario {
+        name: "sshd that does without PAM",
+        act: |s, m| {
+            let other = Sshd::start_with("UsePAM no");
+            s.sshd.by_key_at(other.port(), &format!("/bin/echo {m}; :")).succeeded();
         },
+        expected: WITHOUT_PAM,
     },
     Scenario {
         name: "at, typed in a session",

@@ -1,0 +1,73 @@
+//! Servers that let people in without PAM: no login is told of there, and who came in is known only by the shape of what such a
+//! server does. What opens this way is marked `likely`.
+
+use std::sync::Arc;
+
+use super::entries::{Arrival, Entries, Placed};
+use crate::{
+    event::{Confidence, Door, Entry, EntryType, Login, Process},
+    process::{Decoder, to_tick},
+};
+
+/// A program that forks, and whose child executes what somebody asked for.
+struct Server {
+    program: &'static str,
+    door: Door,
+    /// Whether it executes other programs too, before anybody is in: only what leads a session of its own is somebody's then.
+    has_helpers: bool,
+}
+
+/// As data, so that one more is one more line. OpenSSH comes here with `UsePAM no`, or where libpam could not be watched; the
+/// program that asks for a user's keys (`AuthorizedKeysCommand`) is one of its helpers.
+const SERVERS: [Server; 8] = [
+    Server { program: "sshd", door: EntryType::Sshd, has_helpers: true },
+    Server { program: "sshd-session", door: EntryType::Sshd, has_helpers: true },
+    Server { program: "dropbear", door: EntryType::Sshd, has_helpers: false },
+    Server { program: "tinysshd", door: EntryType::Sshd, has_helpers: false },
+    Server { program: "teleport", door: EntryType::Sshd, has_helpers: false },
+    Server { program: "tailscaled", door: EntryType::Sshd, has_helpers: false },
+    Server { program: "ssm-session-worker", door: EntryType::Ssm, has_helpers: false },
+    Server { program: "ssm-document-worker", door: EntryType::Ssm, has_helpers: false },
+];
+
+/// How the names of the programs begin that OpenSSH's server is made of.
+const OPENSSH: &str = "sshd";
+
+/// The server that let somebody in whose first program this is.
+fn server(process: &Process, previous: &Process, leads_session: bool) -> Option<&'static Server> {
+    let (own, before) = (process.executable_name(), previous.executable_name());
+    let server = SERVERS.iter().find(|server| server.program == before)?;
+    let is_its_own = own == before || before.starts_with(OPENSSH) && own.starts_with(OPENSSH);
+    (!is_its_own && (leads_session || !server.has_helpers)).then_some(server)
+}
+
+impl Entries {
+    /// The first program under a server that lets people in without PAM.
+    pub(super) fn place_remote(
+        &mut self,
+        decoder: &Decoder,
+        arrival: &Arrival<'_>,
+        inherited: Option<&Placed>,
+        now_ns: u64,
+    ) -> Option<Placed> {
+        let process = arrival.process;
+        let server = server(process, &arrival.previous?.process, arrival.leads_session)?;
+        if arrival.mark.entered_by().is_some() || inherited.is_some_and(|it| it.entry.session().is_some()) {
+            return None;
+        }
+        let user = &process.credentials.real_user;
+        let login = Login {
+            door: server.door,
+            user: user.name.clone().unwrap_or_else(|| user.id.to_string().into()),
+            user_known: Some(true),
+            service: server.program.into(),
+            ..Login::default()
+        };
+        self.open_login(decoder, process.key, login, Confidence::Likely, None, decoder.time(now_ns));
+        let open = self.open.get_mut(&to_tick(process.key))?;
+        (open.opened, open.marked, open.leader) = (true, false, Some(process.key));
+        self.changed = true;
+        let entry = Entry { own_session: open.login.session.clone(), ..Entry::new(server.door, process.key) };
+        Some(Placed { opened: Some(Arc::clone(&open.login)), ..Placed::leading(entry, process) })
+    }
+}

@@ -95,6 +95,17 @@ impl AccessPolicy {
         self.on_violation == OnViolation::Terminate
     }
 
+    /// Whether a rule speaks of this user, of what was shown, or of where it came from.
+    pub fn names(&self, login: &Login) -> bool {
+        let has = |list: &[Arc<str>], found: Option<&Arc<str>>| found.is_some_and(|found| list.contains(found));
+        self.allow.iter().any(|rule| {
+            has(&rule.users, Some(&login.user))
+                || has(&rule.keys, login.key_fingerprint.as_ref())
+                || has(&rule.certificates, login.certificate.as_ref())
+                || login.source.ip.is_some_and(|ip| rule.from.iter().any(|it| it.contains(&ip)))
+        })
+    }
+
     /// The first rule that covers the applicant, if one does.
     pub fn decide(&self, applicant: Applicant<'_>) -> Option<&AccessRule> {
         self.allow.iter().find(|rule| rule.mismatch(applicant).is_none())
@@ -193,6 +204,14 @@ mod tests {
             }
         }
         assert_eq!(AccessPolicy::default().decide(applicant(&login("root", None, None))), None);
+        for (user, key, ip, named) in [
+            ("ops", None, None, true),
+            ("eve", Some("SHA256:a"), None, true),
+            ("eve", None, Some("192.0.2.9"), true),
+            ("eve", Some("SHA256:b"), Some("198.51.100.7"), false),
+        ] {
+            assert_eq!(policy.names(&login(user, key, ip)), named, "{user} {key:?} {ip:?}");
+        }
     }
 
     #[test]

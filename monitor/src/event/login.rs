@@ -35,8 +35,21 @@ pub struct Login {
     pub session: Option<Arc<Session>>,
     /// How often this user was refused from this source, this time included; 0 where nobody was.
     pub attempts: u64,
+    /// Who was refused, where the event stands for more than one user from one source.
+    pub refused: Option<Arc<Refused>>,
     /// What the session was; set when it closed.
     pub summary: Option<Summary>,
+}
+
+/// Those who were refused, where there were too many for an event each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// How many users at least.
+    pub users: u64,
+    /// From how many sources at least.
+    pub sources: u64,
+    /// Some of them.
+    pub examples: Vec<Arc<str>>,
 }
 
 /// A session from its end.

@@ -22,7 +22,7 @@ pub use container::{Container, HostNamespace, Image, Owner, Pod, SeccompMode, Se
 pub use entry::{Confidence, Door, Entry, EntryType, Session, Settled};
 pub use file::{FileAction, FileChange};
 pub use jiff::Timestamp;
-pub use login::{AuditChange, Login, LoginMethod, Source, Summary, Termination, UserChange};
+pub use login::{AuditChange, Login, LoginMethod, Refused, Source, Summary, Termination, UserChange};
 pub use maintenance::{Maintenance, MaintenanceStep};
 pub use node::Node;
 pub use process::{

@@ -130,6 +130,15 @@ impl Entries {
         self.open.values().any(|open| open.opened && open.login.session.is_some() || open.linked.is_some())
     }
 
+    /// Whether a refusal matters more than another: of whom a rule names, of who is in, or of somebody at the node itself.
+    pub(super) fn concerns(&self, login: &Login) -> bool {
+        let is_in = |open: &OpenLogin| {
+            let by_name = open.login.user == login.user && !login.user.is_empty();
+            by_name || open.login.source.ip.is_some_and(|ip| login.source.ip == Some(ip))
+        };
+        login.source.ip.is_none() || self.policy.names(login) || self.open.values().any(is_in)
+    }
+
     /// Whether a login or an entry is open.
     pub(super) fn is_open(&self, process: ProcessKey) -> bool {
         self.open.contains_key(&to_tick(process))

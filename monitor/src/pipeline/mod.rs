@@ -437,14 +437,15 @@ impl Pipeline {
             }
             Outcome::Failed { process, login, partial } => {
                 self.entries.abandon(process);
-                let told = self.refusals.add(Refusal { process, login, partial }, now_ns);
+                let concerned = |login: &Login| self.entries.concerns(login);
+                let told = self.refusals.add(Refusal { process, login, partial }, concerned, now_ns);
                 self.refused(told, now_ns);
             }
             Outcome::Closed { process } => self.close(process, now_ns),
         }
     }
 
-    fn refused(&mut self, told: Vec<Refusal>, now_ns: u64) {
+    fn refused(&mut self, told: impl IntoIterator<Item = Refusal>, now_ns: u64) {
         for Refusal { process, login, partial } in told {
             let enrichment = if partial { Enrichment::Partial } else { Enrichment::Complete };
             self.session_event(Body::LoginFailed(Arc::new(login)), process, enrichment, now_ns);

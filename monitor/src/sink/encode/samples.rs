@@ -6,8 +6,8 @@ use crate::event::{
     AgentEvent, Alert, Attached, Attachment, AuditChange, Body, Capabilities, Confidence, Container, Counters,
     Credentials, Door, End, Enrichment, EntityId, Entry, EntryType, Event, Executable, FileAction, FileChange,
     HostNamespace, Image, InMemory, Lineage, Login, LoginMethod, Loss, LossCause, Maintenance, MaintenanceStep, Node,
-    Owner, Pod, Process, ProcessKey, Rule, SeccompMode, SecurityContext, Session, Severity, Source, Summary, Technique,
-    Terminal, Termination, Timestamp, User, UserChange,
+    Owner, Pod, Process, ProcessKey, Refused, Rule, SeccompMode, SecurityContext, Session, Severity, Source, Summary,
+    Technique, Terminal, Termination, Timestamp, User, UserChange,
 };
 
 const ALL_CAPABILITIES: Capabilities = Capabilities((1 << 41) - 1);
@@ -233,6 +233,7 @@ pub(crate) fn login() -> Login {
         reason: None,
         session: Some(session()),
         attempts: 0,
+        refused: None,
         summary: None,
     }
 }
@@ -299,6 +300,15 @@ fn logins(from: u64) -> Vec<Event> {
         };
         all.push(event(sequence, Body::LoginFailed(Arc::new(failed)), None));
     }
+    let refused = Refused { users: 70_000, sources: 71_000, examples: vec!["admin\" or\n1=1 from 203.0.113.9".into()] };
+    let many = Login {
+        door: EntryType::Sshd,
+        service: "sshd".into(),
+        attempts: 99_872,
+        refused: Some(Arc::new(refused)),
+        ..Login::default()
+    };
+    all.push(event(from + 12, Body::LoginFailed(Arc::new(many)), None));
     all
 }
 

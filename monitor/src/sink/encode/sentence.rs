@@ -105,8 +105,15 @@ fn closed(login: &Login, container: Option<&Container>, f: &mut Formatter<'_>) -
 }
 
 fn failed(login: &Login, f: &mut Formatter<'_>) -> fmt::Result {
-    let user = if login.user.is_empty() { "Further users" } else { &login.user };
-    write!(f, "{} was refused by {}", Foreign(user), login.door.as_str())?;
+    match &login.refused {
+        Some(refused) => {
+            write!(f, "{} users or more were refused by {}", refused.users, login.door.as_str())?;
+            if refused.sources > 1 {
+                write!(f, " from {} sources or more", refused.sources)?;
+            }
+        }
+        None => write!(f, "{} was refused by {}", Person(login), login.door.as_str())?,
+    }
     from(&login.source, f)?;
     if let Some(method) = &login.method {
         write!(f, " with {}", Foreign(method.as_str()))?;

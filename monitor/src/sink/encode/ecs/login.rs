@@ -32,6 +32,13 @@ pub(super) fn own(login: &Login, fields: &mut Object<'_>) {
     if login.attempts > 0 {
         fields.number("attempts", login.attempts);
     }
+    if let Some(refused) = &login.refused {
+        fields.object("refused", |fields| {
+            fields.number("users", refused.users);
+            fields.number("sources", refused.sources);
+            fields.texts("examples", refused.examples.iter().map(|example| &**example));
+        });
+    }
 }
 
 /// What `postern.session` adds at the session's end.

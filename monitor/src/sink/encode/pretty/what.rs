@@ -130,6 +130,9 @@ fn failed(login: &Login, line: &mut Line<'_>) {
         if login.attempts > 1 {
             line.put(format_args!(", {} times so far", login.attempts));
         }
+        if let Some(refused) = &login.refused {
+            line.put(format_args!(", {} users and {} sources or more", refused.users, refused.sources));
+        }
         if login.user_known == Some(false) {
             line.put(", no such user");
         }

@@ -7,6 +7,7 @@ use std::{collections::VecDeque, sync::Arc};
 use postern_ebpf::abi::ProcessKey;
 use rustc_hash::FxHashMap;
 
+use super::units::{SERVICE, unit_of};
 use crate::event::{Arguments, Confidence, Entry, Process, Session};
 
 /// Programs that ask a runtime for containers and for processes in them.
@@ -25,8 +26,6 @@ const SYSTEMD_RUN: &str = "systemd-run";
 const SYSTEMCTL: &str = "systemctl";
 /// Its commands that start a unit; `--now` has others start it, too.
 const STARTS: [&str; 6] = ["start", "restart", "try-restart", "reload-or-restart", "try-reload-or-restart", "--now"];
-/// How the names of services end.
-const SERVICE: &str = ".service";
 /// The program that has init log somebody in, and run a shell.
 const MACHINECTL: &str = "machinectl";
 /// How long after somebody asked for jobs they are thought to be his, in nanoseconds.
@@ -68,6 +67,10 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    pub(super) fn new(entry: Arc<Entry>, confidence: Confidence, reason: Arc<str>) -> Self {
+        Self { entry, confidence, reason }
+    }
+
     /// The person's session, as what was asked for belongs to it.
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         let session = self.entry.session()?;
@@ -178,7 +181,7 @@ impl Clients {
 impl Client {
     fn asked(&self, confidence: Confidence, how: &str) -> Asked {
         let reason = format!("{} (pid {}) {how}", self.process.executable_name(), self.process.key.tgid).into();
-        Asked { entry: Arc::clone(&self.entry), confidence, reason }
+        Asked::new(Arc::clone(&self.entry), confidence, reason)
     }
 }
 
@@ -197,12 +200,6 @@ fn ends_with(all: &Arguments, end: &Arguments) -> bool {
 fn is_same((index, (asked, is)): (usize, (&str, &str))) -> bool {
     let is_looked_up = index == 0 && !asked.contains('/');
     asked == is || is_looked_up && is.rsplit_once('/').is_some_and(|(_, name)| name == asked)
-}
-
-/// The service that a cgroup belongs to, which may have cgroups of its own; empty if it belongs to none.
-fn unit_of(path: &[u8]) -> &str {
-    let names = std::str::from_utf8(path).unwrap_or_default().rsplit('/');
-    names.into_iter().find(|name| name.ends_with(SERVICE)).unwrap_or_default()
 }
 
 /// Whether an argument is that service, which may be named without its type.

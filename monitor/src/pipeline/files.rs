@@ -124,6 +124,9 @@ impl Pipeline {
         if is_of_login(name, &file) || owner.container.is_some() && is_of_container(&file) {
             return;
         }
+        if let Some(entry) = &owner.entry {
+            self.units.note(&file, entry, now_ns);
+        }
         let key = file.path.as_ref().unwrap_or(&file.name);
         let recent = &mut self.files.recent;
         if recent.len() >= RECENT_MAX {

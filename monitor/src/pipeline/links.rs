@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     clients::{Asked, Clients, Scheduler},
     entries::{Crossing, is_executor, is_from_init, is_from_users_own},
+    units::Units,
 };
 use crate::{
     container::cgroup::CgroupContainer,
@@ -22,9 +23,10 @@ pub(super) struct Arrived<'a> {
     pub(super) parent: Option<&'a Process>,
 }
 
-/// The tool that asked for a process.
+/// The tool that asked for a process, or the unit file that somebody wrote.
 pub(super) fn process(
     clients: &mut Clients,
+    units: &Units,
     arrived: Arrived<'_>,
     process: &Process,
     exec: &Exec<'_>,
@@ -41,7 +43,7 @@ pub(super) fn process(
                 exec.cgroup.write(&mut path);
                 path
             };
-            clients.asked_init(&process.args, cgroup, now_ns)
+            clients.asked_init(&process.args, cgroup, now_ns).or_else(|| units.asked(cgroup, now_ns))
         }
         _ => None,
     }

@@ -19,6 +19,7 @@ mod sockets;
 mod start;
 mod steps;
 mod summaries;
+mod units;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ use self::{
     refusals::{Refusal, Refusals},
     saved::Saved,
     steps::{announcement, audit_change, crossing, security_context, user_change},
+    units::Units,
 };
 use crate::{
     container::cgroup::CgroupContainer,
@@ -78,6 +80,7 @@ pub struct Pipeline {
     entries: Entries,
     refusals: Refusals,
     clients: Clients,
+    units: Units,
     containers: Containers,
     files: FileChanges,
     maintenances: Maintenances,
@@ -103,6 +106,7 @@ impl Pipeline {
             entries: Entries::new(policy),
             refusals: Refusals::default(),
             clients: Clients::default(),
+            units: Units::default(),
             containers: Containers::default(),
             files: FileChanges::default(),
             maintenances: Maintenances::default(),
@@ -275,6 +279,7 @@ impl Pipeline {
         let escaped = escaped.and_then(|known| self.containers.reference(known.container.as_ref()?));
         let asked = links::process(
             &mut self.clients,
+            &self.units,
             links::Arrived { crossing, container: container.as_ref(), previous, parent: parent.as_deref() },
             &process,
             exec,

@@ -91,6 +91,21 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         expected: Expected { chain: &["root", "root"], ..ASKED },
     },
     Scenario {
+        name: "a timer that was written in a session, and fires when its person has gone",
+        act: |s, m| {
+            let [service, timer] = ["service", "timer"].map(|kind| format!("/run/systemd/system/{m}.{kind}"));
+            // Later than a tool is remembered that asked for something.
+            let script = format!(
+                "printf \"[Service]\\nType=oneshot\\nExecStart=/bin/echo {m}\\n\" >{service}; \
+                 printf \"[Timer]\\nOnActiveSec=4s\\nAccuracySec=100ms\\n\" >{timer}; \
+                 systemctl --quiet start {m}.timer"
+            );
+            asks(s, &format!("sudo -n sh -c '{script}'"), m);
+            [service, timer].map(|file| fs::remove_file(file).expect("it was written"));
+        },
+        expected: Expected { chain: &["root"], ..ASKED },
+    },
+    Scenario {
         name: "machinectl shell on the node itself, from a session",
         act: |s, m| {
             s.sshd

@@ -93,7 +93,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "a timer that was written in a session, and fires when its person has gone",
         act: |s, m| {
-            let [service, timer] = ["service", "timer"].map(|kind| format!("/run/systemd/system/{m}.{kind}"));
+            let [service, timer] = ["service", "timer"].map(|kind| format!("/etc/systemd/system/{m}.{kind}"));
             // Later than a tool is remembered that asked for something.
             let script = format!(
                 "printf \"[Service]\\nType=oneshot\\nExecStart=/bin/echo {m}\\n\" >{service}; \

@@ -165,7 +165,7 @@ impl Series {
         // What one of them did says nothing of the others.
         let Login { door, service, source, .. } = refusal.login;
         let source = if many.of_one_source { Source { port: None, ..source } } else { Source::default() };
-        let login = Login { door, service, source, attempts, ..Login::default() };
+        let login = Login { door, source, service, attempts, ..Login::default() };
         self.refusal = Refusal { login, process: refusal.process, partial: false };
     }
 

@@ -162,7 +162,8 @@ fn make_package() {
     fs::write(folder.join("DEBIAN/postinst"), POST_INSTALL).expect("a file");
     fs::set_permissions(folder.join("DEBIAN/postinst"), Permissions::from_mode(0o755)).expect("this is root");
     said("dpkg-deb", &["--build", &folder.display().to_string(), "/run/quiet.deb"]);
-    let unit = "[Service]\nType=oneshot\nExecStart=/usr/bin/dpkg --install /run/quiet.deb\n\
+    // apt's own timers may hold dpkg's lock just then.
+    let unit = "[Service]\nType=oneshot\nRestart=on-failure\nRestartSec=3\nExecStart=/usr/bin/dpkg --install /run/quiet.deb\n\
                 ExecStart=/usr/bin/dpkg --purge quiet\n";
     fs::write(format!("/run/systemd/system/{PACKAGE}.service"), unit).expect("a unit");
     fs::write(format!("/run/systemd/system/{PACKAGE}.timer"), "[Timer]\nOnActiveSec=1\n").expect("a timer");

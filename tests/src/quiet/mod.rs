@@ -37,9 +37,8 @@ impl Done {
         Self { what: what.to_owned(), times, told: None }
     }
 
-    /// What was not done at all shows nothing.
     fn is_right(&self) -> bool {
-        self.times > 0 && self.told.is_none_or(|told| told == self.times)
+        self.told.is_none_or(|told| told == self.times)
     }
 }
 
@@ -71,10 +70,19 @@ pub fn live(minutes: u32, say: impl Fn(&str)) -> bool {
     agent.stop_unchecked().events.iter().for_each(|event| told.hear(event));
     told.finish();
     let mut is_quiet = told.is_quiet();
-    for done in lived.done(&told).into_iter().chain(chores.done(&told)) {
-        is_quiet &= done.is_right();
+    let lived = lived.done(&told).into_iter().map(|done| (done, false));
+    // An emulated node on a busy machine does not get to every chore in a minute.
+    let chores = chores.done(&told).into_iter().map(|done| (done, minutes < REPORT));
+    for (done, may_lack) in lived.chain(chores) {
+        // What was not done at all shows nothing.
+        let word = match (done.is_right(), done.times > 0 || may_lack) {
+            (true, true) if done.times == 0 => "unplayed",
+            (true, true) => "ok",
+            _ => "WRONG",
+        };
+        is_quiet &= word != "WRONG";
         let told = done.told.map(|told| format!(", {told} told")).unwrap_or_default();
-        say(&format!("{} {}: {} done{told}", if done.is_right() { "ok" } else { "WRONG" }, done.what, done.times));
+        say(&format!("{word} {}: {} done{told}", done.what, done.times));
     }
     told.alarms().for_each(|alarm| say(&format!("FALSE ALARM {alarm}")));
     say(&format!("{minutes} minutes: {told}"));

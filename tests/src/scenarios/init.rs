@@ -101,7 +101,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
                  systemctl --quiet start {m}.timer"
             );
             asks(s, &format!("sudo -n sh -c '{script}'"), m);
-            [service, timer].map(|file| fs::remove_file(file).expect("it was written"));
+            for file in [service, timer] {
+                fs::remove_file(file).expect("it was written");
+            }
         },
         expected: Expected { chain: &["root"], ..ASKED },
     },

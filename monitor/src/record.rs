@@ -187,6 +187,13 @@ impl<'a> Components<'a> {
             into.push(b'/');
         }
     }
+
+    /// The same, in a buffer of its own.
+    pub fn path(self) -> Vec<u8> {
+        let mut path = Vec::new();
+        self.write(&mut path);
+        path
+    }
 }
 
 impl<'a> Exec<'a> {

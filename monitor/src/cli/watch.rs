@@ -111,14 +111,15 @@ fn shown(seen: &Seen, style: Style) -> String {
         (_, user) => user,
     };
     let place = seen.place();
-    let what = match seen.event.action.first() {
+    let first = seen.event.action.first();
+    let what = match first {
         _ if !seen.message.is_empty() => &seen.message,
         "end" => "",
         _ if seen.process.command_line.is_empty() => &seen.process.executable,
         _ => &seen.process.command_line,
     };
-    let action = if seen.is_alert() { "ALERT" } else { seen.event.action.first() };
-    let exit = match seen.event.action.first() {
+    let action = if seen.is_alert() { "ALERT" } else { first };
+    let exit = match first {
         "end" => format!("{} exit {}", Foreign(&seen.process.executable), seen.process.exit_code),
         _ if seen.event.action.has("end") => format!("  exit {}", seen.process.exit_code),
         _ => String::new(),

@@ -7,7 +7,6 @@ use std::{collections::VecDeque, sync::Arc};
 use postern_ebpf::abi::ProcessKey;
 use rustc_hash::FxHashMap;
 
-use super::units::{SERVICE, unit_of};
 use crate::event::{Arguments, Confidence, Entry, Process, Session};
 
 /// Programs that ask a runtime for containers and for processes in them.
@@ -26,10 +25,12 @@ const SYSTEMD_RUN: &str = "systemd-run";
 const SYSTEMCTL: &str = "systemctl";
 /// Its commands that start a unit; `--now` has others start it, too.
 const STARTS: [&str; 6] = ["start", "restart", "try-restart", "reload-or-restart", "try-reload-or-restart", "--now"];
+/// How the names of services end.
+pub(super) const SERVICE: &str = ".service";
 /// The program that has init log somebody in, and run a shell.
 const MACHINECTL: &str = "machinectl";
-/// How long after somebody asked for jobs they are thought to be his, in nanoseconds.
-const LATER_NS: u64 = 24 * 3_600 * 1_000_000_000;
+/// How long after somebody asked for what runs later it is thought to be theirs, in nanoseconds.
+pub(super) const LATER_NS: u64 = 24 * 3_600 * 1_000_000_000;
 /// The fewest digits of a container's id that name it beyond doubt.
 const ID_DIGITS: usize = 8;
 
@@ -200,6 +201,12 @@ fn ends_with(all: &Arguments, end: &Arguments) -> bool {
 fn is_same((index, (asked, is)): (usize, (&str, &str))) -> bool {
     let is_looked_up = index == 0 && !asked.contains('/');
     asked == is || is_looked_up && is.rsplit_once('/').is_some_and(|(_, name)| name == asked)
+}
+
+/// The service that a cgroup belongs to, which may have cgroups of its own; empty if it belongs to none.
+pub(super) fn unit_of(path: &[u8]) -> &str {
+    let names = std::str::from_utf8(path).unwrap_or_default().rsplit('/');
+    names.into_iter().find(|name| name.ends_with(SERVICE)).unwrap_or_default()
 }
 
 /// Whether an argument is that service, which may be named without its type.

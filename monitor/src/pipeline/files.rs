@@ -118,15 +118,14 @@ impl Pipeline {
 
     fn touch(&mut self, touch: &Touch, fork: Option<&TaskState>, now_ns: u64) {
         let Some(owner) = self.owner(touch.pid, fork) else { return };
-        let Some(session) = owner.entry.as_ref().and_then(|entry| entry.session().cloned()) else { return };
+        let Some(entry) = &owner.entry else { return };
+        let Some(session) = entry.session().cloned() else { return };
         let file = change(touch);
         let name = owner.process.executable_name();
         if is_of_login(name, &file) || owner.container.is_some() && is_of_container(&file) {
             return;
         }
-        if let Some(entry) = &owner.entry {
-            self.units.note(&file, entry, now_ns);
-        }
+        self.units.note(&file, entry, now_ns);
         let key = file.path.as_ref().unwrap_or(&file.name);
         let recent = &mut self.files.recent;
         if recent.len() >= RECENT_MAX {

@@ -38,11 +38,7 @@ pub(super) fn process(
             clients.asked(&container.id, &process.args, now_ns)
         }
         (None, _) if is_from_init(previous, parent) || is_from_users_own(previous, parent) => {
-            let cgroup = || {
-                let mut path = Vec::new();
-                exec.cgroup.write(&mut path);
-                path
-            };
+            let cgroup = || exec.cgroup.path();
             clients.asked_init(&process.args, cgroup, now_ns).or_else(|| units.asked(cgroup, now_ns))
         }
         _ => None,

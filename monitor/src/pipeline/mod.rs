@@ -265,11 +265,7 @@ impl Pipeline {
         let (process, facts) = self.decoder.exec(exec);
         let process = Arc::new(process);
         let body = exec.body;
-        let cgroup = self.containers.of_cgroup(body.cgroup_id, || {
-            let mut path = Vec::new();
-            exec.cgroup.write(&mut path);
-            path
-        });
+        let cgroup = self.containers.of_cgroup(body.cgroup_id, || exec.cgroup.path());
         // The runtime's own processes are in the container's cgroup before they enter its namespaces.
         let container = cgroup.filter(|_| facts.namespaces.mnt != self.host.namespaces.mnt);
         let parent = self.parent(exec);

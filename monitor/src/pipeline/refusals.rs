@@ -184,7 +184,9 @@ impl Series {
 impl Many {
     fn add(&mut self, login: &Login) {
         self.users.add(FxBuildHasher.hash_one(&login.user));
-        self.sources.add(FxBuildHasher.hash_one(login.source.ip));
+        if !self.of_one_source {
+            self.sources.add(FxBuildHasher.hash_one(login.source.ip));
+        }
         if self.examples.len() < EXAMPLES {
             let example: Arc<str> = match login.source.ip {
                 Some(ip) => format!("{} from {}", login.user, ip.to_canonical()).into(),
@@ -197,8 +199,8 @@ impl Many {
     }
 
     fn tell(&mut self) -> Refused {
-        let (users, sources) = (self.users.count, self.sources.count);
-        Refused { users, sources, examples: std::mem::take(&mut self.examples) }
+        let sources = if self.of_one_source { 1 } else { self.sources.count };
+        Refused { users: self.users.count, sources, examples: std::mem::take(&mut self.examples) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::clients::Asked;
+use super::clients::{Asked, LATER_NS, SERVICE, unit_of};
 use crate::event::{Confidence, Entry, FileAction, FileChange};
 
 /// Folders of the units of the node and of its users (systemd.unit(5)). What is in a home is known by the end of its path.
@@ -18,14 +18,10 @@ const FOLDERS: [&str; 7] = [
     "/usr/lib/systemd/user/",
     "/.config/systemd/user/",
 ];
-/// How the names of services end.
-pub(super) const SERVICE: &str = ".service";
 /// How the names of units end that start the service of the same name.
 const STARTERS: [&str; 4] = [SERVICE, ".timer", ".socket", ".path"];
 /// How many are remembered. Past that, all are forgotten but the last.
 const UNITS_MAX: usize = 256;
-/// How long what a unit runs is thought to be theirs who wrote it, in nanoseconds.
-const LATER_NS: u64 = 24 * 3_600 * 1_000_000_000;
 
 /// By the service: who wrote of it last.
 #[derive(Default)]
@@ -76,12 +72,6 @@ fn service_of_file(path: &str) -> Option<String> {
 /// The template that a service is an instance of.
 fn template(service: &str) -> Option<String> {
     Some(format!("{}@{SERVICE}", service.split_once('@')?.0))
-}
-
-/// The service that a cgroup belongs to, which may have cgroups of its own; empty if it belongs to none.
-pub(super) fn unit_of(path: &[u8]) -> &str {
-    let names = std::str::from_utf8(path).unwrap_or_default().rsplit('/');
-    names.into_iter().find(|name| name.ends_with(SERVICE)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Behaviour, no_sshd};
 use crate::harness::{
-    agent::{Agent, DEADLINE, action, is_end, is_exec_of, text},
+    agent::{Agent, DEADLINE, action, is_exec_of, tells_of, text},
     program::run,
     sshd::Sshd,
     sudoers::Sudoers,
@@ -105,7 +105,7 @@ fn tmux_by_sudo() {
     // The keys that detach.
     terminal.types("\x02d");
     agent.wait_for("the client's end", |event| {
-        is_end(event) && text(event, "/process/entity_id") == text(&attached, "/process/entity_id")
+        tells_of(event, "end") && text(event, "/process/entity_id") == text(&attached, "/process/entity_id")
     });
     send(&socket, "/bin/echo typed-behind");
     assert_named(&echo(&mut agent, "typed-behind"), &of_ann, None);

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Behaviour, no_kernel};
 use crate::harness::{
-    agent::{Agent, is_end, is_exec_of, text, texts},
+    agent::{Agent, is_exec_of, tells_of, text, texts},
     program,
 };
 
@@ -102,7 +102,7 @@ fn ends() {
         let mut child = Command::new("/bin/sh").args(["-c", script]).spawn().expect("a shell");
         let pid = child.id();
         child.wait().expect("the shell ends");
-        let end = agent.wait_for("the end", |event| is_end(event) && event["process"]["pid"] == pid);
+        let end = agent.wait_for("the end", |event| tells_of(event, "end") && event["process"]["pid"] == pid);
         end["process"]["exit_code"].as_i64().expect("an exit code")
     };
     assert_eq!(ended(&mut agent, "exit 7"), 7);
@@ -134,7 +134,7 @@ fn older_parent() {
     let event = agent.wait_for("the exec", |event| is_exec_of(event, "child-of-an-older-process"));
     assert!(texts(&event, "/process/parent/args").contains(&"an-older-process"), "{event}");
     let pid = shell.id();
-    let end = agent.wait_for("the shell's end", |event| is_end(event) && event["process"]["pid"] == pid);
+    let end = agent.wait_for("the shell's end", |event| tells_of(event, "end") && event["process"]["pid"] == pid);
     assert_eq!(text(&end, "/process/entity_id"), text(&event, "/process/parent/entity_id"));
     agent.stop();
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Behaviour, no_kernel};
 use crate::harness::{
-    agent::{Agent, action, is_end, is_exec_of, text, texts},
+    agent::{Agent, action, is_exec_of, tells_of, text, texts},
     api_server::{ApiServer, Fault, On},
     containerd::Containerd,
     cri::{Kubelet, PodOptions, SLEEP},
@@ -49,9 +49,7 @@ fn agent_beside(containerd: &Containerd) -> Agent {
 }
 
 fn is(event: &Value, wanted: &str, container: &str) -> bool {
-    (action(event) == wanted || wanted == "end" && is_end(event))
-        && text(event, "/event/kind") == "event"
-        && text(event, "/container/id") == container
+    tells_of(event, wanted) && text(event, "/event/kind") == "event" && text(event, "/container/id") == container
 }
 
 fn start() {

@@ -105,8 +105,9 @@ pub(crate) fn measure(agent: &Path, folder: &Path, ground: &Ground, short: bool)
     let streamed = Streamed::start(agent, folder)?;
     let marker = |what: &str| format!("bench-{}-{what}", std::process::id());
     let quiet = alone(&streamed, &marker("quiet"), if short { 5 } else { 100 })?;
-    let storm = ground.run(Load::Storm, &marker("storm"))?;
-    let of_storm = |line: &str| is_exec(line) && line.contains(&marker("storm"));
+    let in_storm = marker("storm");
+    let storm = ground.run(Load::Storm, &in_storm)?;
+    let of_storm = |line: &str| is_exec(line) && line.contains(&in_storm);
     let loaded = streamed.wait_for("the storm", usize::try_from(storm.execs)?, of_storm)?;
     let alerts = thread::scope(|scope| -> Result<Vec<f64>> {
         let storm = scope.spawn(|| ground.run(Load::Storm, &marker("beside")));

@@ -165,7 +165,8 @@ impl Drop for Watched {
 
 /// Whether a line tells of an execution, and of the process's end or not.
 pub(crate) fn is_exec(line: &str) -> bool {
-    ["\"exec\"", "[\"exec\""].iter().any(|action| line.contains(&format!("\"kind\":\"event\",\"action\":{action}")))
+    let action = line.split_once("\"kind\":\"event\",\"action\":").map_or("", |(_, rest)| rest);
+    action.strip_prefix('[').unwrap_or(action).starts_with("\"exec\"")
 }
 
 fn sequence(line: &str) -> Option<u64> {

@@ -265,9 +265,9 @@ pub fn action(event: &Value) -> &str {
     actions(event).first().copied().unwrap_or("")
 }
 
-/// Whether it tells of the end of a process.
-pub fn is_end(event: &Value) -> bool {
-    actions(event).contains(&"end")
+/// Whether that is its `event.action`, or one of several.
+pub fn tells_of(event: &Value, wanted: &str) -> bool {
+    actions(event).contains(&wanted)
 }
 
 fn actions(event: &Value) -> Vec<&str> {

@@ -71,15 +71,10 @@ fn processes(records: &[u8]) -> (Vec<SeedProcess>, super::SeedFailures) {
 
 fn process(exec: &Exec<'_>) -> SeedProcess {
     let body = exec.body;
-    let path = |components: &record::Components<'_>| {
-        let mut path = Vec::new();
-        components.write(&mut path);
-        path
-    };
     // The kernel itself runs no file, and is nowhere.
     let has_program = body.file.inode != 0;
     let [executable, cwd] =
-        if has_program { [path(&exec.executable), path(&exec.cwd)] } else { [const { Vec::new() }; 2] };
+        if has_program { [exec.executable.path(), exec.cwd.path()] } else { [const { Vec::new() }; 2] };
     SeedProcess {
         key: to_tick(body.process),
         parent: body.parent.tgid,
@@ -93,7 +88,7 @@ fn process(exec: &Exec<'_>) -> SeedProcess {
         credentials: body.credentials,
         namespaces: body.namespaces,
         inner_pid: body.inner_pid,
-        cgroup: path(&exec.cgroup),
+        cgroup: exec.cgroup.path(),
         executable,
         ..SeedProcess::default()
     }

@@ -133,7 +133,7 @@ impl Encoder {
         }
     }
 
-    /// `cut` is whether arguments of a parent or leader were left out.
+    /// `cut` is whether arguments of the parent were left out.
     fn own(&mut self, event: &Event, cut: bool, fields: &mut Object<'_>) {
         fields.text("enrichment", event.enrichment.as_str());
         if let Some(session) = event.session() {

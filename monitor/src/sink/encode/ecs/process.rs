@@ -62,7 +62,7 @@ impl Relative {
     }
 }
 
-/// `process`. Returns whether arguments of a parent or leader were left out.
+/// `process`. Returns whether arguments of the parent were left out.
 pub(super) fn lineage(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) -> bool {
     match event.body {
         Body::End(end) => {
@@ -73,23 +73,15 @@ pub(super) fn lineage(event: &Event, lineage: &Lineage, shared: &mut Shared, fie
     }
 }
 
-/// A process that has ended: who it was, and how it ended. All else was said at its execution, and half of all lines are of
-/// this kind.
+/// A process that has ended: who it was, and how it ended. All else was said at its execution.
 fn ended(end: End, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) {
     let process = &*lineage.process;
     identity(process, fields);
     command_line(process, usize::MAX, fields);
     fields.object("user", |fields| user(&process.credentials.user, fields));
     self::end(end, fields);
-    fields.object("entry_leader", |fields| {
-        match (&lineage.entry_leader, &lineage.entry) {
-            (Some(leader), _) => fields.splice(&shared.relatives.get(leader, Relative::new).identity),
-            (None, Some(entry)) => fields.number("pid", u64::from(entry.leader.tgid)),
-            (None, None) => {}
-        }
-        if let Some(entry) = &lineage.entry {
-            fields.object("entry_meta", |fields| meta(entry, fields));
-        }
+    entry_leader(lineage, fields, |leader, fields| {
+        fields.splice(&shared.relatives.get(leader, Relative::new).identity);
     });
 }
 
@@ -116,20 +108,25 @@ fn running(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut O
         });
     });
     let relatives = &mut shared.relatives;
-    let mut cut = false;
-    if let Some(parent) = &lineage.parent {
-        let parent = relatives.get(parent, Relative::new);
-        cut |= parent.args_cut;
+    let parent = lineage.parent.as_ref().map(|parent| relatives.get(parent, Relative::new));
+    if let Some(parent) = parent {
         fields.object("parent", |fields| fields.splice(&parent.parent));
     }
+    let cut = parent.is_some_and(|parent| parent.args_cut);
     for (key, leader) in [("group_leader", &lineage.group_leader), ("session_leader", &lineage.session_leader)] {
         if let Some(leader) = leader {
             fields.object(key, |fields| leader_of(process, leader, relatives, fields));
         }
     }
+    entry_leader(lineage, fields, |leader, fields| leader_of(process, leader, relatives, fields));
+    cut
+}
+
+/// `process.entry_leader`. `write` writes the leader itself, where it is known.
+fn entry_leader(lineage: &Lineage, fields: &mut Object<'_>, write: impl FnOnce(&Arc<Process>, &mut Object<'_>)) {
     fields.object("entry_leader", |fields| {
         match (&lineage.entry_leader, &lineage.entry) {
-            (Some(leader), _) => leader_of(process, leader, relatives, fields),
+            (Some(leader), _) => write(leader, fields),
             (None, Some(entry)) => fields.number("pid", u64::from(entry.leader.tgid)),
             (None, None) => {}
         }
@@ -137,7 +134,6 @@ fn running(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut O
             fields.object("entry_meta", |fields| meta(entry, fields));
         }
     });
-    cut
 }
 
 /// Root's own processes on the node, whose two lists of forty would be the greater part of every line. In a container they

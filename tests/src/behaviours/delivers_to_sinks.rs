@@ -145,7 +145,7 @@ fn overflow() {
          shutdown: {{deadline: 3s}}"
     );
     let mut agent = Agent::start_with(&configuration);
-    marked(400, "too-many");
+    marked(2_000, "too-many");
     let lost = agent
         .wait_for("the loss", |event| action(event) == "events-lost" && text(event, "/postern/loss/sink") == "narrow");
     assert!(lost["postern"]["loss"]["count"].as_u64().expect("a count") > 0);

@@ -94,11 +94,16 @@ impl PodTable {
         Some(Found { pod: &held.pod, container: &held.container })
     }
 
-    /// The same by all that is known of it: the API may not have heard of its id yet, but of its pod and its name in it.
+    /// The same by all that is known of it: the API may not have heard of its id yet, but of its pod and its name in it. One whose
+    /// name nobody has said yet either can only be one of its pod's that have no id: where that is a single one, it is known.
     pub fn find(&self, container: &Container) -> Option<Found<'_>> {
         self.container(&container.id).or_else(|| {
             let pod = self.pod_by_uid(container.pod_uid.as_deref()?)?;
-            let container = pod.containers.iter().find(|it| Some(&it.name) == container.name.as_ref())?;
+            let mut alike = pod.containers.iter().filter(|it| match &container.name {
+                Some(name) => it.name == *name,
+                None => it.id.is_none(),
+            });
+            let container = alike.next().filter(|_| alike.next().is_none())?;
             Some(Found { pod, container })
         })
     }

@@ -43,6 +43,36 @@ fn pods_are_found_by_uid_and_containers_by_id() {
 }
 
 #[test]
+fn a_container_that_has_no_name_yet_is_the_only_one_without_an_id() {
+    let with = |names: [(&str, Option<&str>); 3]| {
+        let container = |(name, id): (&str, Option<&str>)| ContainerFacts {
+            name: name.into(),
+            id: id.map(Into::into),
+            ..ContainerFacts::default()
+        };
+        let containers = names.map(container).map(Arc::new).to_vec();
+        let mut table = PodTable::default();
+        table.apply(&PodUpdate::Applied(Arc::new(PodFacts { containers, ..PodFacts::clone(&pod("a", &[])) })), 0);
+        table
+    };
+    let found = |table: &PodTable, name: Option<&str>| {
+        let container = Container {
+            id: "unheard-of".into(),
+            name: name.map(Into::into),
+            pod_uid: Some("a".into()),
+            ..Container::default()
+        };
+        table.find(&container).map(|found| found.container.name.to_string())
+    };
+    let one = with([("init", Some("c0")), ("main", None), ("proxy", Some("c2"))]);
+    assert_eq!(found(&one, None).as_deref(), Some("main"));
+    assert_eq!(found(&one, Some("proxy")).as_deref(), Some("proxy"));
+    assert_eq!(found(&one, Some("other")), None);
+    assert_eq!(found(&with([("init", Some("c0")), ("main", None), ("proxy", None)]), None), None);
+    assert_eq!(found(&with([("init", Some("c0")), ("main", Some("c1")), ("proxy", Some("c2"))]), None), None);
+}
+
+#[test]
 fn a_deleted_pod_is_remembered_for_a_while() {
     let mut table = PodTable::default();
     table.apply(&PodUpdate::Applied(pod("a", &[("c1", None)])), 0);

@@ -138,15 +138,22 @@ impl ProcessTable {
     /// The process has ended; it is remembered for a while.
     pub fn end(&mut self, key: ProcessKey, now_ns: u64) {
         let key = to_tick(key);
-        if self.known.contains_key(&key) {
-            self.dead.push_back((now_ns, key));
+        if !self.known.contains_key(&key) {
+            return;
+        }
+        self.dead.push_back((now_ns, key));
+        // At once, so that a storm of processes goes on in the same memory.
+        if self.dead.len() > DEAD_MAX
+            && let Some((_, oldest)) = self.dead.pop_front()
+        {
+            self.forget(oldest);
         }
     }
 
     /// Forgets those that ended long ago.
     pub fn expire(&mut self, now_ns: u64) {
         while let Some(&(ended, key)) = self.dead.front() {
-            if self.dead.len() <= DEAD_MAX && now_ns.saturating_sub(ended) < RETENTION_NS {
+            if now_ns.saturating_sub(ended) < RETENTION_NS {
                 break;
             }
             self.dead.pop_front();
@@ -219,7 +226,6 @@ mod tests {
             table.insert(known(pid, 0, &[]));
             table.end(ProcessKey::new(pid, 0), 1);
         }
-        table.expire(2);
         assert_eq!((table.len(), table.evicted()), (DEAD_MAX, 0));
     }
 

@@ -8,7 +8,7 @@ use std::{
 use postern_ebpf::abi::TaskState;
 use rustc_hash::FxHashMap;
 
-use super::machine::since_boot_ns;
+use super::{cron_tables::CronTables, machine::since_boot_ns};
 use crate::{
     event::{AgentEvent, Loss, LossCause},
     files::{Files, Marks},
@@ -26,6 +26,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The sensor in the event loop; none where it could not be armed, or died.
 pub(super) struct FileWatch {
     files: Option<Files>,
+    cron_tables: CronTables,
     figures: Arc<Figures>,
     /// Since when nobody wants it.
     idle: Option<Instant>,
@@ -33,8 +34,8 @@ pub(super) struct FileWatch {
 }
 
 impl FileWatch {
-    pub(super) fn new(files: Option<Files>, figures: Arc<Figures>) -> Self {
-        Self { files, figures, idle: None, looked: Instant::now() }
+    pub(super) fn new(files: Option<Files>, cron_tables: CronTables, figures: Arc<Figures>) -> Self {
+        Self { files, cron_tables, figures, idle: None, looked: Instant::now() }
     }
 
     /// Whether there is something to read every now and then.
@@ -72,6 +73,7 @@ impl FileWatch {
         }
         let forks = forks.into_iter().filter_map(|(pid, state)| Some((pid, state?))).collect();
         pipeline.input(Input::Files { touches, forks }, since_boot_ns());
+        self.cron_tables.read_written(pipeline);
         let lost = turn.overflows + u64::from(turn.senseless > 0);
         if lost > 0 {
             self.figures.files_lost.add(lost);
@@ -97,6 +99,9 @@ impl FileWatch {
                 tracing::error!(%error, "what processes without an exec do to files has no owner");
             }
             pipeline.input(Input::FilesWatched(wanted), since_boot_ns());
+            if wanted {
+                self.cron_tables.read_all(pipeline);
+            }
         }
         if self.looked.elapsed() >= LOOK_AGAIN {
             self.looked = Instant::now();

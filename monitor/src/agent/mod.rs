@@ -3,6 +3,7 @@
 //! In two steps. [`Agent::arm`] attaches the kernel side while there is one thread, so that the privileges which that takes
 //! can be given up for the whole process; [`Agent::run`] starts everything else.
 
+mod cron_tables;
 mod event_loop;
 mod files;
 mod inbox;
@@ -31,6 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::reload::Reload;
 use self::{
+    cron_tables::CronTables,
     event_loop::EventLoop,
     files::FileWatch,
     inbox::{Inbox, Mail, Message, inbox},
@@ -386,11 +388,12 @@ impl Agent {
     /// Starts the thread of the event loop. What comes back ends when the thread does.
     fn start_events(self, started: Started) -> Result<oneshot::Receiver<()>, Failure> {
         let (end, ended) = oneshot::channel();
+        let (host_root, _) = machine::host_root(self.config.host_root.as_deref());
         let event_loop = EventLoop {
             probe: Some(self.probe),
             ring: self.ring,
             counters: self.counters,
-            files: FileWatch::new(self.files, Arc::clone(&started.figures)),
+            files: FileWatch::new(self.files, CronTables::new(&host_root), Arc::clone(&started.figures)),
             pipeline: self.pipeline,
             state: self.state,
             mail: started.mail,

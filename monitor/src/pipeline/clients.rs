@@ -1,5 +1,5 @@
 //! Programs that ask others to run something. What `crictl exec` asks for is started by the runtime, not by `crictl`, and what
-//! `systemd-run`, `at` and `crontab` ask for by init, atd and cron: no lineage leads to the person who typed it. What was
+//! `systemd-run` and `at` ask for by init and atd: no lineage leads to the person who typed it. What was
 //! asked for, and when, does. So with what `systemctl` and `machinectl` ask init for.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -38,17 +38,8 @@ const ID_DIGITS: usize = 8;
 #[derive(Default)]
 pub(super) struct Clients {
     at_once: VecDeque<Client>,
-    /// By whose jobs are asked for: who asked last.
-    later: FxHashMap<(Scheduler, Arc<str>), Client>,
-}
-
-/// Who runs jobs later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Scheduler {
-    /// atd, asked by `at` and `batch`.
-    At,
-    /// cron, asked by `crontab`.
-    Cron,
+    /// By whose jobs atd is asked for: who asked last, by `at` or `batch`.
+    later: FxHashMap<Arc<str>, Client>,
 }
 
 struct Client {
@@ -102,23 +93,15 @@ impl Clients {
     }
 
     fn add_later(&mut self, process: &Arc<Process>, entry: &Arc<Entry>) {
-        let scheduler = match process.executable_name() {
-            "at" | "batch" => Scheduler::At,
-            "crontab" if process.args.iter().all(|argument| argument != "-l") => Scheduler::Cron,
-            _ => return,
-        };
-        let own = process.credentials.real_user.name.clone();
-        let named = process.args.iter().skip_while(|argument| *argument != "-u").nth(1).map(Arc::from);
-        let Some(user) = named.filter(|_| scheduler == Scheduler::Cron).or(own) else { return };
-        // root's table of jobs is not told from the node's own, which anybody may have written.
-        if entry.session().is_none() || scheduler == Scheduler::Cron && *user == *"root" {
+        if !matches!(process.executable_name(), "at" | "batch") || entry.session().is_none() {
             return;
         }
+        let Some(user) = process.credentials.real_user.name.clone() else { return };
         if self.later.len() >= CLIENTS_MAX {
             self.later.clear();
         }
         let client = Client { process: Arc::clone(process), entry: Arc::clone(entry), ended_ns: None };
-        self.later.insert((scheduler, user), client);
+        self.later.insert(user, client);
     }
 
     /// A process has ended.
@@ -168,8 +151,8 @@ impl Clients {
     }
 
     /// Who asked last for jobs of that user.
-    pub(super) fn asked_later(&self, scheduler: Scheduler, user: &Arc<str>, since_boot_ns: u64) -> Option<Asked> {
-        let client = self.later.get(&(scheduler, Arc::clone(user)))?;
+    pub(super) fn asked_later(&self, user: &str, since_boot_ns: u64) -> Option<Asked> {
+        let client = self.later.get(user)?;
         let recent = since_boot_ns.saturating_sub(client.process.key.start_ns) < LATER_NS;
         recent.then(|| client.asked(Confidence::Likely, "asked for jobs of this user"))
     }
@@ -284,17 +267,12 @@ mod tests {
             clients.add(&Arc::new(process), None, &Arc::new(entry));
         };
         run(1, &["at", "now"]);
-        run(2, &["crontab", "-l"]);
-        run(3, &["crontab", "-u", "web", "table"]);
-        run(4, &["crontab", "-u", "root", "table"]);
         run(5, &["systemd-run", "--unit=x", "sleep", "5"]);
         let session = |asked: Option<Asked>| asked.and_then(|asked| asked.session()).map(|it| it.id.to_string());
-        let later = |scheduler, user: &str, now_ns| session(clients.asked_later(scheduler, &user.into(), now_ns));
-        assert_eq!(later(Scheduler::At, "ops", 0), Some("1".into()));
-        assert_eq!(later(Scheduler::At, "ops", 2 * LATER_NS), None);
-        assert_eq!(later(Scheduler::Cron, "ops", 0), None, "it only lists");
-        assert_eq!(later(Scheduler::Cron, "web", 0), Some("3".into()));
-        assert_eq!(later(Scheduler::Cron, "root", 0), None);
+        let later = |user: &str, now_ns| session(clients.asked_later(user, now_ns));
+        assert_eq!(later("ops", 0), Some("1".into()));
+        assert_eq!(later("ops", 2 * LATER_NS), None);
+        assert_eq!(later("web", 0), None);
         let init = |clients: &mut Clients, args: &[&str]| {
             session(clients.asked_init(&args.iter().collect(), || b"/system.slice/x.service".to_vec(), 0))
         };

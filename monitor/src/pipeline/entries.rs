@@ -336,7 +336,9 @@ impl Entries {
             _ if from_init || asked.is_some() => {
                 let session = asked.and_then(Asked::session);
                 let source_ip = asked.filter(|_| session.is_some()).and_then(|asked| asked.entry.source_ip);
-                let init = Entry::new(EntryType::Init, arrival.process.key);
+                let of_cron = |it: &Placed| it.entry.observed == EntryType::Cron && !from_init;
+                let door = if inherited.as_ref().is_some_and(of_cron) { EntryType::Cron } else { EntryType::Init };
+                let init = Entry::new(door, arrival.process.key);
                 Placed::leading(Entry { own_session: session, source_ip, ..init }, arrival.process)
             }
             Some(inherited) => inherited,
@@ -357,6 +359,10 @@ impl Entries {
         {
             open.leader = Some(leader);
             open.audit_session = arrival.process.credentials.audit_session;
+            if class == LoginClass::Cron {
+                // Which job it is nobody knows before it runs.
+                open.linked = arrival.asked.as_ref().and_then(Asked::session);
+            }
             self.changed = true;
         }
         // What it left behind may execute something long after it has ended.

@@ -125,7 +125,7 @@ impl Pipeline {
         if is_of_login(name, &file) || owner.container.is_some() && is_of_container(&file) {
             return;
         }
-        self.units.note(&file, entry, now_ns);
+        self.links.note(&file, entry, now_ns);
         let key = file.path.as_ref().unwrap_or(&file.name);
         let recent = &mut self.files.recent;
         if recent.len() >= RECENT_MAX {

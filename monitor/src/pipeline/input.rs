@@ -44,6 +44,14 @@ pub enum Input {
         /// The lineage of those who never executed, by pid.
         forks: FxHashMap<u32, TaskState>,
     },
+    /// What stands in a table of cron's: all that are there when files begin to be watched, and then each that the pipeline asked
+    /// for. Nothing stands in one that is gone.
+    CronTable {
+        /// Its path on the node.
+        path: Arc<str>,
+        /// Its bytes.
+        content: Vec<u8>,
+    },
     /// The kernel side's counters.
     Counters(Vec<(HookId, HookCounters)>),
     /// The agent speaks of itself.

@@ -4,9 +4,11 @@
 mod accounting;
 mod clients;
 mod containers;
+pub mod crontab;
 mod entries;
 mod files;
 mod input;
+mod jobs;
 mod links;
 mod maintenance;
 mod multiplexers;
@@ -28,16 +30,15 @@ use postern_ebpf::abi::{Namespaces, ProcessKey};
 pub use self::input::{Input, Lookup};
 use self::{
     accounting::Accounting,
-    clients::Clients,
     containers::Containers,
     entries::{Crossing, Entries},
     files::FileChanges,
+    links::Links,
     maintenance::Maintenances,
     multiplexers::{Multiplexers, under_multiplexer},
     refusals::{Refusal, Refusals},
     saved::Saved,
     steps::{announcement, audit_change, crossing, security_context, user_change},
-    units::Units,
 };
 use crate::{
     container::cgroup::CgroupContainer,
@@ -79,15 +80,14 @@ pub struct Pipeline {
     logins: LoginTracker,
     entries: Entries,
     refusals: Refusals,
-    clients: Clients,
-    units: Units,
+    links: Links,
     containers: Containers,
     files: FileChanges,
     maintenances: Maintenances,
     multiplexers: Multiplexers,
     accounting: Accounting,
-    /// How many processes and logins were forgotten, as far as it was said.
-    forgotten: [u64; 2],
+    /// How many processes, logins and jobs were forgotten, as far as it was said.
+    forgotten: [u64; 3],
     next_sequence: u64,
     out: Vec<Event>,
     terminations: Vec<(ProcessKey, Arc<Session>)>,
@@ -105,14 +105,13 @@ impl Pipeline {
             logins: LoginTracker::default(),
             entries: Entries::new(policy),
             refusals: Refusals::default(),
-            clients: Clients::default(),
-            units: Units::default(),
+            links: Links::default(),
             containers: Containers::default(),
             files: FileChanges::default(),
             maintenances: Maintenances::default(),
             multiplexers: Multiplexers::default(),
             accounting: Accounting::default(),
-            forgotten: [0; 2],
+            forgotten: [0; 3],
             next_sequence: 0,
             out: Vec::new(),
             terminations: Vec::new(),
@@ -128,6 +127,11 @@ impl Pipeline {
     /// Processes that are to be killed; what became of each is to come back as [`Input::Terminated`].
     pub fn take_terminations(&mut self) -> Vec<(ProcessKey, Arc<Session>)> {
         std::mem::take(&mut self.terminations)
+    }
+
+    /// Tables of cron's that are to be read, each into an [`Input::CronTable`].
+    pub fn unread_tables(&self) -> Vec<Arc<str>> {
+        self.links.jobs.unread().cloned().collect()
     }
 
     /// Containers that the runtime is to be asked for.
@@ -182,6 +186,7 @@ impl Pipeline {
             }
             Input::FilesWatched(watched) => self.files_watched(watched),
             Input::Files { touches, forks } => self.touched(touches, &forks, now_ns),
+            Input::CronTable { path, content } => self.links.jobs.read(&path, &content),
             Input::Policy(policy) => self.entries.set_policy(policy),
             Input::Terminated { process, termination } => {
                 self.session_event(Body::Terminated(Arc::new(termination)), process, Enrichment::Complete, now_ns);
@@ -251,12 +256,13 @@ impl Pipeline {
 
     /// Says on the stream what was forgotten because there is only so much room.
     fn admit_bounds(&mut self, now_ns: u64) {
-        let forgotten = [self.processes.evicted(), self.logins.given_up()];
-        let [processes, logins] = [0, 1].map(|it| forgotten[it] - self.forgotten[it]);
-        if processes + logins > 0 {
+        let forgotten = [self.processes.evicted(), self.logins.given_up(), self.links.jobs.left_out()];
+        if forgotten != self.forgotten {
+            let [processes, logins, jobs] = [0, 1, 2].map(|it| forgotten[it] - self.forgotten[it]);
             self.forgotten = forgotten;
-            let message =
-                format!("{processes} live processes and {logins} logins under way were forgotten for want of room");
+            let message = format!(
+                "{processes} live processes, {logins} logins under way and {jobs} jobs of cron's were forgotten for want of room"
+            );
             self.agent(AgentEvent::Changed { message: message.into() }, now_ns);
         }
     }
@@ -273,9 +279,7 @@ impl Pipeline {
         let crossing = crossing(&mut self.containers, container.as_ref(), previous, &process, &facts, now_ns);
         let escaped = previous.filter(|_| crossing == Some(Crossing::Escaped));
         let escaped = escaped.and_then(|known| self.containers.reference(known.container.as_ref()?));
-        let asked = links::process(
-            &mut self.clients,
-            &self.units,
+        let asked = self.links.process(
             links::Arrived { crossing, container: container.as_ref(), previous, parent: parent.as_deref() },
             &process,
             exec,
@@ -298,7 +302,7 @@ impl Pipeline {
         let opened = placed.opened.clone();
         let placed = under_multiplexer(&mut self.multiplexers, placed, &process, parent.as_deref());
         let attachment = self.multiplexers.client(&process, &placed.entry);
-        self.clients.add(&process, parent.as_deref(), &placed.entry);
+        self.links.clients.add(&process, parent.as_deref(), &placed.entry);
         let change = previous.and_then(|previous| user_change(previous, &process, &placed.entry));
         let disputed = previous.and_then(|previous| audit_change(previous, &process, &placed.entry));
         self.terminate(placed.entry.session(), body.process);
@@ -393,7 +397,7 @@ impl Pipeline {
                 self.tell(Body::End(end), Some(known.alone()), container.as_ref(), now_ns);
             }
             self.processes.end(key, now_ns);
-            self.clients.end(key, now_ns);
+            self.links.clients.end(key, now_ns);
             self.multiplexers.end(to_tick(key), now_ns);
         }
         if let Some(outcome) = self.logins.end(key) {
@@ -425,7 +429,7 @@ impl Pipeline {
     fn login(&mut self, outcome: Outcome, now_ns: u64) {
         match outcome {
             Outcome::Opening { process, login } => {
-                let asked = links::login(&mut self.clients, self.processes.get(process), &login, now_ns);
+                let asked = self.links.login(self.processes.get(process), &login, now_ns);
                 self.entries.opening(&self.decoder, process, login, asked, now_ns);
             }
             Outcome::Opened { process } => {

@@ -8,16 +8,17 @@ use rustc_hash::FxHashMap;
 use super::clients::{Asked, LATER_NS, SERVICE, unit_of};
 use crate::event::{Confidence, Entry, FileAction, FileChange};
 
-/// Folders of the units of the node and of its users (systemd.unit(5)). What is in a home is known by the end of its path.
-const FOLDERS: [&str; 7] = [
+/// Folders of the units of the node and of its users (systemd.unit(5)).
+const FOLDERS: [&str; 6] = [
     "/etc/systemd/system/",
     "/run/systemd/system/",
     "/usr/local/lib/systemd/system/",
     "/usr/lib/systemd/system/",
     "/etc/systemd/user/",
     "/usr/lib/systemd/user/",
-    "/.config/systemd/user/",
 ];
+/// The folder of a user's own, below a home.
+const OWN_FOLDER: &str = "/.config/systemd/user/";
 /// How the names of units end that start the service of the same name.
 const STARTERS: [&str; 4] = [SERVICE, ".timer", ".socket", ".path"];
 /// How many are remembered. Past that, all are forgotten but the last.
@@ -27,11 +28,26 @@ const UNITS_MAX: usize = 256;
 #[derive(Default)]
 pub(super) struct Units(FxHashMap<Arc<str>, Written>);
 
-struct Written {
+/// What somebody in a session wrote.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
     entry: Arc<Entry>,
     /// The file.
     path: Arc<str>,
     at_ns: u64,
+}
+
+impl Written {
+    pub(super) fn new(entry: &Arc<Entry>, path: &Arc<str>, now_ns: u64) -> Self {
+        Self { entry: Arc::clone(entry), path: Arc::clone(path), at_ns: now_ns }
+    }
+
+    /// As what asked for something that runs now, if it is not too long ago.
+    pub(super) fn asked(&self, now_ns: u64) -> Option<Asked> {
+        let recent = now_ns.saturating_sub(self.at_ns) < LATER_NS;
+        let reason = || format!("wrote {}", self.path).into();
+        recent.then(|| Asked::new(Arc::clone(&self.entry), Confidence::Likely, reason()))
+    }
 }
 
 impl Units {
@@ -43,7 +59,7 @@ impl Units {
         if self.0.len() >= UNITS_MAX {
             self.0.clear();
         }
-        self.0.insert(service.into(), Written { entry: Arc::clone(entry), path: Arc::clone(path), at_ns: now_ns });
+        self.0.insert(service.into(), Written::new(entry, path, now_ns));
     }
 
     /// Who wrote the unit whose cgroup this is.
@@ -53,16 +69,14 @@ impl Units {
         }
         let path = cgroup();
         let service = unit_of(&path);
-        let written = self.0.get(service).or_else(|| self.0.get(&*template(service)?))?;
-        let recent = now_ns.saturating_sub(written.at_ns) < LATER_NS;
-        let reason = || format!("wrote {}", written.path).into();
-        recent.then(|| Asked::new(Arc::clone(&written.entry), Confidence::Likely, reason()))
+        self.0.get(service).or_else(|| self.0.get(&*template(service)?))?.asked(now_ns)
     }
 }
 
 /// The service that a unit file is about: its own, that of the starter of the same name, or that whose settings it adds to.
 fn service_of_file(path: &str) -> Option<String> {
-    let rest = FOLDERS.iter().find_map(|folder| path.split_once(folder).map(|(_, rest)| rest))?;
+    let of_node = || FOLDERS.iter().find_map(|folder| path.strip_prefix(folder));
+    let rest = of_node().or_else(|| path.split_once(OWN_FOLDER).map(|(_, rest)| rest))?;
     let unit = rest.split('/').next()?;
     let unit = unit.strip_suffix(".d").unwrap_or(unit);
     let name = STARTERS.iter().find_map(|end| unit.strip_suffix(end)).filter(|name| !name.is_empty())?;
@@ -98,6 +112,7 @@ mod tests {
             (6, "/etc/systemd/system/multi-user.target.wants/other.service", Created),
             (7, "/home/ops/web.service", Created),
             (8, "/etc/systemd/system/.service", Created),
+            (9, "/srv/other-root/etc/systemd/system/elsewhere.service", Created),
         ] {
             note(&mut units, pid, path, action);
         }
@@ -110,7 +125,13 @@ mod tests {
         assert_eq!(writer("/system.slice/cron.service", 0), Some(3));
         assert_eq!(writer("/user.slice/user-1000.slice/user@1000.service/app.slice/own.service", 0), Some(4));
         assert_eq!(writer("/system.slice/web.service", LATER_NS), None);
-        for none in ["/system.slice/gone.service", "/system.slice/other.service", "/user.slice", ""] {
+        for none in [
+            "/system.slice/gone.service",
+            "/system.slice/other.service",
+            "/system.slice/elsewhere.service",
+            "/user.slice",
+            "",
+        ] {
             assert_eq!(writer(none, 0), None, "{none}");
         }
     }

@@ -15,4 +15,5 @@ pub mod users;
 
 pub use decode::{Decoder, KernelFacts};
 pub use key::to_tick;
+pub use redact::redact;
 pub use table::{Known, ProcessTable};

@@ -12,7 +12,7 @@ const NAMES: [&str; 10] =
     ["password", "passwd", "passphrase", "secret", "token", "apikey", "api-key", "api_key", "accesskey", "access_key"];
 
 /// The arguments without the secrets among them; `None` if there are none.
-pub(super) fn redact(args: &Arguments) -> Option<Arguments> {
+pub fn redact(args: &Arguments) -> Option<Arguments> {
     // Most command lines hold nothing that could be one.
     args.iter().skip(1).any(may_hold_a_secret).then_some(())?;
     let mut any = false;

@@ -148,6 +148,11 @@ pub fn passwd(host_root: &Path) -> io::Result<Passwd> {
 }
 
 fn text(host_root: &Path, name: &str) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&file(host_root, name, PASSWD_MAX)?).into_owned())
+}
+
+/// Reads a file under the host's root, as [`passwd`] does. `name` has no slash before it, and `most` is in bytes.
+pub fn file(host_root: &Path, name: &str, most: u64) -> io::Result<Vec<u8>> {
     let root = File::open(host_root)?;
     // Without O_NONBLOCK a named pipe in its place would hold the agent up for ever.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -155,12 +160,12 @@ fn text(host_root: &Path, name: &str) -> io::Result<String> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{name} is not a regular file")));
     }
-    let mut text = Vec::new();
-    file.take(PASSWD_MAX + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > PASSWD_MAX {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{name} is larger than 1 MiB")));
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{name} is larger than {} KiB", most >> 10)));
     }
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    Ok(bytes)
 }
 
 struct Scan {

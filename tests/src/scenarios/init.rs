@@ -119,15 +119,25 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         expected: Expected { entry: Some("console"), ..ASKED },
     },
     Scenario {
-        name: "a crontab that was made in a session, and cron runs",
+        name: "jobs in one's own crontab and among the node's, added in a session, and cron runs them",
         act: |s, m| {
-            let job = format!("* * * * * /bin/echo {m}");
-            s.sshd.by_key(&format!("echo '{job}' | crontab -")).succeeded();
-            let is_job = |event: &Value| is_exec_of(event, m) && text(event, "/process/args/0") == "/bin/echo";
-            s.agent.wait_within(TO_NEXT_MINUTE, "the job", is_job);
+            let table = format!("/etc/cron.d/{m}");
+            let own = format!("echo '* * * * * /bin/echo {m}' | crontab -");
+            let nodes = format!("echo '* * * * * root /bin/echo {m}' | sudo -n tee {table} >/dev/null");
+            s.sshd.by_key(&format!("{own} && {nodes}")).succeeded();
             let user = s.sshd.user().name.clone();
+            for runs_as in [&*user, "root"] {
+                let is_job = |event: &Value| {
+                    is_exec_of(event, m)
+                        && text(event, "/process/args/0") == "/bin/echo"
+                        && text(event, "/process/user/name") == runs_as
+                        && text(event, "/postern/session/confidence") == "likely"
+                };
+                s.agent.wait_within(TO_NEXT_MINUTE, "the job", is_job);
+            }
+            fs::remove_file(table).expect("it was written");
             run(Command::new("/usr/bin/crontab").args(["-u", &user, "-r"]), b"", DEADLINE).succeeded();
         },
-        expected: Expected { entry: Some("cron"), confidence: "likely", ..BY_KEY },
+        expected: Expected { entry: Some("cron"), chain: &["root"], confidence: "likely", ..BY_KEY },
     },
 ];

@@ -1,0 +1,202 @@
+//! Jobs of cron's that somebody in a session added. Nothing in a job's lineage leads to him; the table that he wrote holds the
+//! command that cron has a shell run. Which of a table's jobs are new is known by what stood in all tables before.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::{clients::Asked, crontab, units::Written};
+use crate::{
+    event::{Entry, FileAction, FileChange, Process},
+    process::Known,
+};
+
+/// How many tables, jobs of one, and programs are remembered.
+const TABLES_MAX: usize = 64;
+/// See `TABLES_MAX`.
+const JOBS_MAX: usize = 512;
+/// See `TABLES_MAX`. Past that, all are forgotten but the last.
+const PARTS_MAX: usize = 256;
+/// What cron's daemon is called.
+const CRONS: [&str; 3] = ["cron", "crond", "busybox"];
+
+/// By their commands: who added each, if it was somebody in a session.
+type Jobs = FxHashMap<Arc<str>, Option<Written>>;
+
+/// What is known of cron's jobs.
+#[derive(Default)]
+pub(super) struct CronJobs {
+    tables: FxHashMap<Arc<str>, Jobs>,
+    /// Tables that are to be read, and who wrote each last.
+    unread: FxHashMap<Arc<str>, Written>,
+    /// Programs in the folders of those that cron runs every hour, day and so on.
+    parts: FxHashMap<Arc<str>, Written>,
+    /// Whether anybody in a session added a job at all.
+    has_writers: bool,
+    /// Jobs, or tables, that there was no room for.
+    left_out: u64,
+}
+
+impl CronJobs {
+    /// Somebody under a session changed a file.
+    pub(super) fn note(&mut self, file: &FileChange, entry: &Arc<Entry>, now_ns: u64) {
+        let Some(path) = file.path.as_ref().filter(|_| !file.is_directory) else { return };
+        let written = || Written::new(entry, path, now_ns);
+        if crontab::is_table(path) {
+            if self.unread.len() < TABLES_MAX {
+                self.unread.insert(Arc::clone(path), written());
+            } else {
+                self.left_out += 1;
+            }
+        } else if crontab::is_part(path) && file.action != FileAction::Deleted {
+            if self.parts.len() >= PARTS_MAX {
+                self.parts.clear();
+            }
+            self.parts.insert(Arc::clone(path), written());
+            self.has_writers = true;
+        }
+    }
+
+    /// Tables that are to be read now.
+    pub(super) fn unread(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.unread.keys()
+    }
+
+    /// What stands in a table now: nothing if it is gone. What is new in one that somebody wrote is his.
+    pub(super) fn read(&mut self, path: &Arc<str>, content: &[u8]) {
+        let writer = self.unread.remove(path);
+        let mut jobs = Jobs::default();
+        for command in crontab::commands(path, content) {
+            if jobs.len() >= JOBS_MAX {
+                self.left_out += 1;
+                continue;
+            }
+            let known = self.tables.values().find_map(|jobs| jobs.get(&command));
+            let by = known.map_or_else(|| writer.clone(), Clone::clone);
+            self.has_writers |= by.is_some();
+            jobs.insert(command, by);
+        }
+        if jobs.is_empty() {
+            self.tables.remove(path);
+        } else if self.tables.len() < TABLES_MAX || self.tables.contains_key(path) {
+            self.tables.insert(Arc::clone(path), jobs);
+        } else {
+            self.left_out += jobs.len() as u64;
+        }
+    }
+
+    /// How many jobs, or tables, there was no room for.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Who added the job whose first program this is.
+    pub(super) fn asked(&self, previous: Option<&Known>, process: &Process, now_ns: u64) -> Option<Asked> {
+        if !self.has_writers {
+            return None;
+        }
+        let file = process.executable.script.as_ref().unwrap_or(&process.executable.path);
+        if let Some(written) = self.parts.get(file) {
+            return written.asked(now_ns);
+        }
+        if !CRONS.contains(&previous?.process.executable_name()) {
+            return None;
+        }
+        let command = crontab::of_shell(&process.args)?;
+        self.tables.values().find_map(|jobs| jobs.get(command)?.as_ref())?.asked(now_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::EntryType,
+        process::{Decoder, users::Passwd},
+        replay::key,
+    };
+
+    const OWN: &str = "/var/spool/cron/crontabs/ops";
+    const NODES: &str = "/etc/cron.d/node";
+
+    fn process(program: &str, args: &[&str]) -> Process {
+        let mut process = Decoder::new("boot", 0, Passwd::default(), 1).unknown(key(9), b"");
+        process.executable.path = program.into();
+        process.args = args.iter().collect();
+        process
+    }
+
+    fn note(jobs: &mut CronJobs, pid: u32, path: &str) {
+        let name = path.rsplit('/').next().expect("a name").into();
+        let action = FileAction::Renamed;
+        let file = FileChange { action, path: Some(path.into()), name, from: None, is_directory: false };
+        jobs.note(&file, &Arc::new(Entry::new(EntryType::Sshd, key(pid))), 0);
+    }
+
+    fn read(jobs: &mut CronJobs, path: &str, table: &str) {
+        jobs.read(&path.into(), table.as_bytes());
+    }
+
+    /// Whose the job is in which cron has a shell run that.
+    fn writer(jobs: &CronJobs, daemon: &str, command: &str) -> Option<u32> {
+        let known = Known {
+            process: Arc::new(process(daemon, &[])),
+            entry: None,
+            entry_leader: None,
+            container: None,
+            told: 0,
+        };
+        let asked = jobs.asked(Some(&known), &process("/usr/bin/dash", &["/bin/sh", "-c", command]), 0)?;
+        Some(asked.entry.leader.tgid)
+    }
+
+    #[test]
+    fn only_what_is_new_in_a_table_is_its_writers() {
+        let mut jobs = CronJobs::default();
+        read(&mut jobs, OWN, "* * * * * old\n");
+        read(&mut jobs, NODES, "* * * * * root nodes\n");
+        assert_eq!(writer(&jobs, "/usr/sbin/cron", "old"), None);
+        note(&mut jobs, 1, OWN);
+        assert_eq!(jobs.unread().count(), 1);
+        read(&mut jobs, OWN, "* * * * * old\n* * * * * first%input\n* * * * * nodes\n");
+        assert_eq!(jobs.unread().count(), 0);
+        note(&mut jobs, 2, OWN);
+        read(&mut jobs, OWN, "* * * * * first\n* * * * * second\n");
+        for (command, expected) in [("old", None), ("nodes", None), ("first", Some(1)), ("second", Some(2))] {
+            assert_eq!(writer(&jobs, "/usr/sbin/cron", command), expected, "{command}");
+        }
+        assert_eq!(writer(&jobs, "/usr/bin/bash", "first"), None, "no job of cron's");
+        // Gone, and added again by another.
+        note(&mut jobs, 3, OWN);
+        read(&mut jobs, OWN, "");
+        assert_eq!(writer(&jobs, "/usr/sbin/cron", "first"), None);
+        note(&mut jobs, 4, NODES);
+        read(&mut jobs, NODES, "* * * * * root first\n");
+        assert_eq!(writer(&jobs, "/usr/sbin/crond", "first"), Some(4));
+    }
+
+    #[test]
+    fn a_program_in_a_folder_of_crons_is_its_writers() {
+        let mut jobs = CronJobs::default();
+        note(&mut jobs, 1, "/etc/cron.daily/backup");
+        let script = |path: &str| {
+            let mut process = process("/usr/bin/dash", &["/bin/sh", path]);
+            process.executable.script = Some(path.into());
+            jobs.asked(None, &process, 0).map(|asked| asked.entry.leader.tgid)
+        };
+        assert_eq!((script("/etc/cron.daily/backup"), script("/etc/cron.daily/other")), (Some(1), None));
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        let mut jobs = CronJobs::default();
+        for number in 0..TABLES_MAX + 2 {
+            read(&mut jobs, &format!("/etc/cron.d/{number}"), &format!("@daily root job-{number}\n"));
+            note(&mut jobs, 1, &format!("/etc/cron.d/new-{number}"));
+        }
+        assert_eq!((jobs.tables.len(), jobs.unread.len(), jobs.left_out()), (TABLES_MAX, TABLES_MAX, 4));
+        let table: String = (0..JOBS_MAX + 3).map(|number| format!("@daily root own-{number}\n")).collect();
+        read(&mut jobs, "/etc/cron.d/0", &table);
+        assert_eq!((jobs.tables["/etc/cron.d/0"].len(), jobs.left_out()), (JOBS_MAX, 7));
+    }
+}

@@ -104,21 +104,17 @@ pub(crate) fn install_peers() -> Result<()> {
     Ok(())
 }
 
-/// Debian's kernel for virtual machines, which a test boots: downloaded and unpacked, never installed.
+/// Debian's kernel for virtual machines, which a test boots.
 pub(crate) fn kernel() -> Result<PathBuf> {
     const PACKAGE: &str = "linux-image-cloud-amd64";
     let kernel = root().join("target/kernel/vmlinuz");
     if kernel.is_file() {
         return Ok(kernel);
     }
-    say("setup: downloading a kernel to boot in a virtual machine");
-    let folder = root().join("target/kernel.part");
-    std::fs::create_dir_all(&folder)?;
     let depends = program("apt-cache", ["depends", "--important", PACKAGE]).quietly()?;
     let name = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: ")).context("apt knows no kernel")?;
-    let script =
-        format!("cd '{}' && apt-get --quiet=2 download {name} && dpkg-deb --extract {name}_*.deb .", folder.display());
-    program("sh", ["-c", &script]).quietly()?;
+    let folder = root().join("target/kernel.part");
+    unpack(name, &folder)?;
     let boot = std::fs::read_dir(folder.join("boot"))?.filter_map(Result::ok).map(|entry| entry.path());
     let found =
         boot.filter(|path| path.to_string_lossy().contains("vmlinuz")).max().context("the package holds no kernel")?;
@@ -126,6 +122,27 @@ pub(crate) fn kernel() -> Result<PathBuf> {
     std::fs::rename(found, &kernel)?;
     std::fs::remove_dir_all(&folder)?;
     Ok(kernel)
+}
+
+/// The part of Google's agent for virtual machines that runs what somebody asked for. The whole would take this machine for one
+/// of theirs.
+pub(crate) fn cloud_agent() -> Result<PathBuf> {
+    let folder = root().join("target/cloud-agent");
+    let agent = folder.join("usr/bin/google_metadata_script_runner");
+    if !agent.is_file() {
+        unpack("google-guest-agent", &folder)?;
+    }
+    Ok(agent)
+}
+
+/// Downloads a Debian package into a folder of its own and unpacks it there: it is never installed.
+fn unpack(package: &str, folder: &Path) -> Result<()> {
+    say(&format!("setup: downloading {package}"));
+    std::fs::create_dir_all(folder)?;
+    let folder = folder.display();
+    let script =
+        format!("cd '{folder}' && apt-get --quiet=2 download {package} && dpkg-deb --extract {package}_*.deb .");
+    program("sh", ["-c", &script]).quietly().map(drop)
 }
 
 fn step(what: &str, is_there: bool, install: impl FnOnce() -> Result<()>) -> Result<()> {

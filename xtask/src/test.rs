@@ -129,9 +129,11 @@ fn behaviours(tally: &mut Tally, names: &[String]) -> Result<()> {
         .env("POSTERN_IMAGE", &image.archive.display().to_string())
         .env("POSTERN_STATIC", &image.agent.display().to_string())
         .env("POSTERN_NODES", &nodes::folder().display().to_string());
-    match setup::kernel() {
-        Ok(kernel) => runner = runner.env("POSTERN_KERNEL", &kernel.display().to_string()),
-        Err(error) => say(&format!("no kernel to boot: {error:#}")),
+    for (name, found) in [("POSTERN_KERNEL", setup::kernel()), ("POSTERN_CLOUD_AGENT", setup::cloud_agent())] {
+        match found {
+            Ok(path) => runner = runner.env(name, &path.display().to_string()),
+            Err(error) => say(&format!("no {name}: {error:#}")),
+        }
     }
     tests(tally, runner.into_command())
 }

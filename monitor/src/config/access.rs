@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The entry types that a person can come in by.
-pub const DOORS: [EntryType; 8] = [
+pub const DOORS: [EntryType; 9] = [
     EntryType::Sshd,
     EntryType::Console,
     EntryType::Terminal,
@@ -26,6 +26,7 @@ pub const DOORS: [EntryType; 8] = [
     EntryType::DebugNode,
     EntryType::RuntimeExec,
     EntryType::Ssm,
+    EntryType::CloudAgent,
 ];
 
 const DAYS: [(&str, usize); 7] = [("mon", 0), ("tue", 1), ("wed", 2), ("thu", 3), ("fri", 4), ("sat", 5), ("sun", 6)];

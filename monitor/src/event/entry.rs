@@ -30,8 +30,10 @@ pub enum EntryType {
     Probe,
     /// A container, or a command in one, started with the runtime's own tools.
     RuntimeExec,
-    /// A cloud agent's remote shell.
+    /// A shell or a command by way of AWS Systems Manager.
     Ssm,
+    /// A command that another cloud's own agent was asked for.
+    CloudAgent,
     /// A cron job.
     Cron,
     /// An `at` job.
@@ -58,6 +60,7 @@ impl EntryType {
             Self::Probe => "probe",
             Self::RuntimeExec => "runtime-exec",
             Self::Ssm => "ssm",
+            Self::CloudAgent => "cloud-agent",
             Self::Cron => "cron",
             Self::At => "at",
             Self::ContainerEscape => "container-escape",
@@ -66,7 +69,7 @@ impl EntryType {
     }
 
     /// Every type, in the order of their declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Init,
         Self::Sshd,
         Self::Console,
@@ -78,6 +81,7 @@ impl EntryType {
         Self::Probe,
         Self::RuntimeExec,
         Self::Ssm,
+        Self::CloudAgent,
         Self::Cron,
         Self::At,
         Self::ContainerEscape,
@@ -86,7 +90,7 @@ impl EntryType {
 
     /// Whether such an entry begins with a process in a container, and not with a login.
     pub const fn is_of_container(self) -> bool {
-        !matches!(self, Self::Sshd | Self::Console | Self::Cron | Self::At | Self::Ssm)
+        !matches!(self, Self::Sshd | Self::Console | Self::Cron | Self::At | Self::Ssm | Self::CloudAgent)
     }
 
     /// The type that [`Self::as_str`] spells so.

@@ -436,7 +436,8 @@ impl Entries {
         let entry_type = login.door;
         let login = Login { groups: decoder.groups(&login.user), ..login };
         // Nobody sits at a cron job, and whoever asked for it in his own session is in that one.
-        let by_person = matches!(entry_type, EntryType::Sshd | EntryType::Console | EntryType::Ssm) && linked.is_none();
+        let persons = [EntryType::Sshd, EntryType::Console, EntryType::Ssm, EntryType::CloudAgent];
+        let by_person = persons.contains(&entry_type) && linked.is_none();
         let applicant = self.applicant(&login, None, now);
         let session = by_person.then(|| self.session(decoder, process, applicant, confidence));
         let login = Arc::new(Login { session, ..login });

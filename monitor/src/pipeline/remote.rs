@@ -19,7 +19,10 @@ struct Server {
 
 /// As data, so that one more is one more line. OpenSSH comes here with `UsePAM no`, or where libpam could not be watched; the
 /// program that asks for a user's keys (`AuthorizedKeysCommand`) is one of its helpers.
-const SERVERS: [Server; 8] = [
+///
+/// The agents of clouds run what somebody asked the cloud's API for: google-guest-agent's script runner what is in the machine's
+/// metadata, and two extensions that waagent starts what `az vm run-command` and `az vm extension set` say, each by a shell.
+const SERVERS: [Server; 11] = [
     Server { program: "sshd", door: EntryType::Sshd, has_helpers: true },
     Server { program: "sshd-session", door: EntryType::Sshd, has_helpers: true },
     Server { program: "dropbear", door: EntryType::Sshd, has_helpers: false },
@@ -28,6 +31,9 @@ const SERVERS: [Server; 8] = [
     Server { program: "tailscaled", door: EntryType::Sshd, has_helpers: false },
     Server { program: "ssm-session-worker", door: EntryType::Ssm, has_helpers: false },
     Server { program: "ssm-document-worker", door: EntryType::Ssm, has_helpers: false },
+    Server { program: "google_metadata_script_runner", door: EntryType::CloudAgent, has_helpers: false },
+    Server { program: "run-command-extension", door: EntryType::CloudAgent, has_helpers: false },
+    Server { program: "custom-script-extension", door: EntryType::CloudAgent, has_helpers: false },
 ];
 
 /// How the names of the programs begin that OpenSSH's server is made of.

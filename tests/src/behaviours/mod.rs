@@ -9,6 +9,7 @@ mod knows_what_runs_already;
 mod names_who_is_attached;
 mod runs_from_its_image;
 mod says_what_is_wrong_and_ends;
+mod sees_cloud_agents;
 mod sees_every_exec;
 mod sees_ssh_logins;
 mod watches_containers;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Behaviour> {
     [
         sees_every_exec::BEHAVIOURS,
         sees_ssh_logins::BEHAVIOURS,
+        sees_cloud_agents::BEHAVIOURS,
         follows_people::BEHAVIOURS,
         knows_what_runs_already::BEHAVIOURS,
         names_who_is_attached::BEHAVIOURS,

@@ -239,6 +239,7 @@ const DOORS: Kind = OneOf(&[
     "probe",
     "runtime-exec",
     "ssm",
+    "cloud-agent",
     "cron",
     "at",
     "container-escape",

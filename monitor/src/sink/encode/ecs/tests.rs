@@ -205,6 +205,7 @@ fn the_closed_lists_hold_what_the_model_can_say() {
         EntryType::Probe,
         EntryType::RuntimeExec,
         EntryType::Ssm,
+        EntryType::CloudAgent,
         EntryType::Cron,
         EntryType::At,
         EntryType::ContainerEscape,

@@ -1,0 +1,68 @@
+//! What a cloud's own agent runs because somebody asked the cloud for it: Google's, before a stand-in for the metadata server in a
+//! network of its own.
+
+use std::{env, fs, path::Path, process::Command};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{Behaviour, no_kernel};
+use crate::harness::{
+    agent::{Agent, DEADLINE, action, is_exec_of, text},
+    program::run,
+};
+
+pub(super) const BEHAVIOURS: &[Behaviour] = &[Behaviour {
+    name: "what Google's agent runs of a machine's metadata is a session by a door of its own",
+    unavailable,
+    run: script_of_metadata,
+}];
+
+/// The variable that says where its script runner is.
+const AGENT: &str = "POSTERN_CLOUD_AGENT";
+const PROGRAMS: [&str; 3] = ["/bin/busybox", "/usr/bin/unshare", "/usr/sbin/ip"];
+/// Starts the metadata server, waits until it answers, and runs the agent. `$1` is the server's folder, `$2` the agent.
+const SCRIPT: &str = "ip link set lo up && ip addr add 169.254.169.254/32 dev lo || exit 1
+    busybox httpd -f -p 169.254.169.254:80 -h \"$1\" & server=$!
+    until busybox wget -q -O /dev/null http://169.254.169.254/computeMetadata/v1/project/project-id; do
+        kill -0 $server || exit 1
+    done
+    \"$2\" startup; status=$?
+    kill $server
+    exit $status";
+
+fn unavailable() -> Option<String> {
+    let missing = || PROGRAMS.into_iter().find(|path| !Path::new(path).exists());
+    let no_agent = || env::var_os(AGENT).is_none().then(|| format!("{AGENT} is not set"));
+    no_kernel().or_else(no_agent).or_else(|| missing().map(|path| format!("there is no {path}")))
+}
+
+fn script_of_metadata() {
+    let folder = TempDir::new().expect("a folder");
+    let version = folder.path().join("computeMetadata/v1");
+    fs::create_dir_all(version.join("instance/attributes")).expect("a folder");
+    fs::create_dir_all(version.join("project")).expect("a folder");
+    fs::write(version.join("project/project-id"), "project").expect("a file");
+    let attributes = json!({ "startup-script": "#!/bin/sh\n/bin/echo of-the-cloud\n:\n" });
+    fs::write(version.join("instance/attributes/index.html"), attributes.to_string()).expect("a file");
+
+    let mut agent = Agent::start_with("access: {allow: [{door: cloud-agent, users: [root]}]}");
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args(["--net", "sh", "-c", SCRIPT, "sh"]).arg(folder.path()).arg(env::var_os(AGENT).expect("looked at"));
+    run(&mut command, b"", DEADLINE).succeeded();
+
+    let of_session = |wanted: &'static str| move |event: &serde_json::Value| action(event) == wanted;
+    let opened = agent.wait_for("the session", of_session("session-opened"));
+    assert_eq!(text(&opened, "/postern/session/door"), "cloud-agent", "{opened}");
+    assert_eq!(text(&opened, "/postern/session/user"), "root", "{opened}");
+    assert_eq!(text(&opened, "/postern/session/confidence"), "likely", "{opened}");
+    assert_eq!(opened["postern"]["session"]["allowed"], true, "{opened}");
+    let echo = |event: &serde_json::Value| is_exec_of(event, "of-the-cloud") && text(event, "/process/name") == "echo";
+    let echo = agent.wait_for("the command", echo);
+    assert_eq!(text(&echo, "/process/entry_leader/entry_meta/type"), "cloud-agent", "{echo}");
+    let id = text(&opened, "/postern/session/id");
+    assert_eq!(text(&echo, "/postern/session/id"), id, "{echo}");
+    let closed = agent.wait_for("its end", of_session("session-closed"));
+    assert_eq!(text(&closed, "/postern/session/id"), id, "{closed}");
+    agent.stop();
+}

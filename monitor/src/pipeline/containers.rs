@@ -260,7 +260,9 @@ impl Containers {
 
     /// Which door an entry came by, whose first process has these arguments, where the pod tells more than the kernel.
     pub(super) fn door(&self, container: &Container, observed: EntryType, args: &Arguments) -> Option<EntryType> {
-        door(observed, self.pods.find(container)?, args)
+        // Nobody enters a sandbox: whoever enters something that has no name yet is in a container.
+        let unnamed = || self.pods.find_unnamed(container).filter(|_| observed == EntryType::KubectlExec);
+        door(observed, self.pods.find(container).or_else(unnamed)?, args)
     }
 
     fn state(&mut self, container: &Arc<CgroupContainer>, now_ns: u64) -> &mut State {

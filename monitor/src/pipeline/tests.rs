@@ -348,6 +348,14 @@ fn a_pods_own_commands_and_debuggers_are_told_from_execs() {
     assert_eq!(exec_of(facts(ephemeral, false, "web-1"), &["sh"]).0, KubectlDebug);
     assert_eq!(exec_of(facts(regular, true, "node-debugger-n1-abcde"), &["sh"]).0, DebugNode);
     assert_eq!(exec_of(facts(regular, false, "node-debugger-n1-abcde"), &["sh"]).0, Kubelet);
+    // Before anybody has said the container's id or name, what starts may be the pod's sandbox, and what enters may not.
+    let unheard = |pod: PodFacts| {
+        let containers =
+            pod.containers.iter().map(|it| Arc::new(ContainerFacts { id: None, ..ContainerFacts::clone(it) }));
+        PodFacts { containers: containers.collect(), ..pod }
+    };
+    assert_eq!(exec_of(unheard(facts(regular, true, "node-debugger-n1-abcde")), &["sh"]).0, Kubelet);
+    assert_eq!(exec_of(unheard(facts(regular, false, "web-1")), &probe).1, Probe);
 }
 
 #[test]

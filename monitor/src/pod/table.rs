@@ -94,18 +94,22 @@ impl PodTable {
         Some(Found { pod: &held.pod, container: &held.container })
     }
 
-    /// The same by all that is known of it: the API may not have heard of its id yet, but of its pod and its name in it. One whose
-    /// name nobody has said yet either can only be one of its pod's that have no id: where that is a single one, it is known.
+    /// The same by all that is known of it: the API may not have heard of its id yet, but of its pod and its name in it.
     pub fn find(&self, container: &Container) -> Option<Found<'_>> {
         self.container(&container.id).or_else(|| {
             let pod = self.pod_by_uid(container.pod_uid.as_deref()?)?;
-            let mut alike = pod.containers.iter().filter(|it| match &container.name {
-                Some(name) => it.name == *name,
-                None => it.id.is_none(),
-            });
-            let container = alike.next().filter(|_| alike.next().is_none())?;
+            let container = pod.containers.iter().find(|it| Some(&it.name) == container.name.as_ref())?;
             Some(Found { pod, container })
         })
+    }
+
+    /// The same of one that nobody has named yet: it can only be one of its pod's that have no id, and is known where that is a
+    /// single one. Not for a pod's sandbox, which has no name either and is none of its containers.
+    pub fn find_unnamed(&self, container: &Container) -> Option<Found<'_>> {
+        let pod = self.pod_by_uid(container.pod_uid.as_deref().filter(|_| container.name.is_none())?)?;
+        let mut without_id = pod.containers.iter().filter(|it| it.id.is_none());
+        let container = without_id.next().filter(|_| without_id.next().is_none())?;
+        Some(Found { pod, container })
     }
 
     /// What can be said of a container whose cgroup names its id and its pod's UID. `None` where the API knows neither (yet).

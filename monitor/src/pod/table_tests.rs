@@ -62,7 +62,8 @@ fn a_container_that_has_no_name_yet_is_the_only_one_without_an_id() {
             pod_uid: Some("a".into()),
             ..Container::default()
         };
-        table.find(&container).map(|found| found.container.name.to_string())
+        let found = table.find(&container).or_else(|| table.find_unnamed(&container));
+        found.map(|found| found.container.name.to_string())
     };
     let one = with([("init", Some("c0")), ("main", None), ("proxy", Some("c2"))]);
     assert_eq!(found(&one, None).as_deref(), Some("main"));

@@ -30,6 +30,13 @@ pub(super) fn boot_time_ns() -> i128 {
     since_1970.as_nanos() as i128 - i128::from(since_boot_ns())
 }
 
+/// The same, unless so much came between the looks at the two clocks that it would not be exact.
+pub(super) fn exact_boot_time_ns() -> Option<i128> {
+    const BETWEEN_NS: u64 = 1_000_000;
+    let (before, boot_time, after) = (since_boot_ns(), boot_time_ns(), since_boot_ns());
+    (after - before < BETWEEN_NS).then_some(boot_time)
+}
+
 /// Where the node's own files are seen from here: as configured; else through the node's init, or a kernel thread, whose
 /// root is the node's too (some machines let nobody look at process 1); else, outside any container, our own root. Says
 /// so where it is not what one would expect.

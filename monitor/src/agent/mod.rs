@@ -36,7 +36,7 @@ use self::{
     event_loop::EventLoop,
     files::FileWatch,
     inbox::{Inbox, Mail, Message, inbox},
-    machine::{boot_time_ns, since_boot_ns},
+    machine::{boot_time_ns, exact_boot_time_ns, since_boot_ns},
     state::StateFile,
 };
 use crate::{
@@ -142,6 +142,7 @@ pub struct Agent {
     ring: Ring,
     counters: CounterReader,
     pipeline: Pipeline,
+    boot_time_ns: i128,
     state: Option<StateFile>,
     armed: Vec<Armed>,
     files: Option<Files>,
@@ -183,7 +184,8 @@ impl Agent {
             notices.push(format!("users have no names: cannot read {}/etc/passwd: {error}", host_root.display()));
             Passwd::default()
         });
-        let decoder = Decoder::new(&node.boot_id, boot_time_ns(), users, host.namespaces.mnt);
+        let boot_time_ns = exact_boot_time_ns().unwrap_or_else(boot_time_ns);
+        let decoder = Decoder::new(&node.boot_id, boot_time_ns, users, host.namespaces.mnt);
         let mut pipeline = Pipeline::new(host, decoder, config.access.clone());
         // Attached first, so that no process is missed between the two; what both see is the same process.
         let seen = running(&mut probe, &types).map_err(Failure::Proc)?;
@@ -201,7 +203,7 @@ impl Agent {
         if refused > 0 {
             notices.push(format!("{refused} processes that already run do not fit the kernel side's table"));
         }
-        Ok(Self { config, node, probe, ring, counters, pipeline, state, armed, files, notices })
+        Ok(Self { config, node, probe, ring, counters, pipeline, boot_time_ns, state, armed, files, notices })
     }
 
     /// What every event says of this node.
@@ -395,6 +397,7 @@ impl Agent {
             counters: self.counters,
             files: FileWatch::new(self.files, CronTables::new(&host_root), Arc::clone(&started.figures)),
             pipeline: self.pipeline,
+            boot_time_ns: self.boot_time_ns,
             state: self.state,
             mail: started.mail,
             publisher: started.publisher,

@@ -97,6 +97,8 @@ pub struct End {
     pub exit_code: i32,
     /// When.
     pub time: Timestamp,
+    /// How long the process lived, in nanoseconds.
+    pub lived_ns: u64,
 }
 
 impl Body {

@@ -15,8 +15,10 @@ pub struct Process {
     pub entity_id: EntityId,
     /// The pid in its own pid namespace, if that differs.
     pub inner_pid: Option<u32>,
-    /// When it started.
+    /// When it started, by the node's clock as it was set then, or when the agent first saw it.
     pub start: Timestamp,
+    /// The same in nanoseconds since boot: the node's clock may be set while it runs.
+    pub start_ns: u64,
     /// What it runs.
     pub executable: Executable,
     /// `task_struct.comm`; what `ps` shows in its short form.

@@ -76,7 +76,8 @@ pub(super) struct OpenLogin {
     pub(super) observed: EntryType,
     /// Of a job: the session of whoever asked for it.
     pub(super) linked: Option<Arc<Session>>,
-    pub(super) since: Timestamp,
+    /// In nanoseconds since boot: the node's clock may be set while it is open.
+    pub(super) since: i64,
     pub(super) opened: bool,
     /// Whether the kernel side carries it in the marks of what is under it.
     pub(super) marked: bool,
@@ -162,7 +163,7 @@ impl Entries {
         now_ns: u64,
     ) {
         let linked = asked.and_then(|asked| asked.session());
-        self.open_login(decoder, process, login, Confidence::Certain, linked, decoder.time(now_ns));
+        self.open_login(decoder, process, login, Confidence::Certain, linked, now_ns);
     }
 
     /// Its session is open. Yields the login if a person made it.
@@ -189,19 +190,20 @@ impl Entries {
     }
 
     /// A login's session is over. Yields the login if a person made it. Processes that stay keep their entry.
-    pub(super) fn close(&mut self, process: ProcessKey, now: Timestamp) -> Option<Arc<Login>> {
+    pub(super) fn close(&mut self, process: ProcessKey, now_ns: u64) -> Option<Arc<Login>> {
         let key = to_tick(process);
         // The end of what entered a container may be told later, with its last event.
         if self.open.get(&key).is_some_and(|open| open.entry_type.is_of_container()) {
             return None;
         }
-        self.closed(key, now)
+        self.closed(key, now_ns as i64)
     }
 
-    pub(super) fn closed(&mut self, key: ProcessKey, now: Timestamp) -> Option<Arc<Login>> {
+    /// `now` is in nanoseconds since boot.
+    pub(super) fn closed(&mut self, key: ProcessKey, now: i64) -> Option<Arc<Login>> {
         let open = self.open.remove(&key).filter(|open| open.opened)?;
         self.changed = true;
-        let (login, duration_ns) = (Arc::clone(&open.login), now.duration_since(open.since).as_nanos());
+        let (login, duration_ns) = (Arc::clone(&open.login), now.saturating_sub(open.since));
         self.past.add(key, open);
         let session = login.session.as_ref()?;
         let summary = Some(self.summaries.close(&session.id, u64::try_from(duration_ns).unwrap_or(0)));
@@ -244,7 +246,7 @@ impl Entries {
             entry_type,
             observed: entry.observed,
             linked: None,
-            since: now,
+            since: decoder.since_boot_ns(now),
             opened: true,
             marked: false,
             leader: Some(entry.leader),
@@ -255,7 +257,7 @@ impl Entries {
     }
 
     /// The last event of an entry into a container is about to be told. Yields the login if its session ends with it.
-    pub(super) fn settle_end(&mut self, leader: ProcessKey, now: Timestamp) -> Option<Arc<Login>> {
+    pub(super) fn settle_end(&mut self, leader: ProcessKey, now: i64) -> Option<Arc<Login>> {
         let key = to_tick(leader);
         self.open.get(&key).filter(|open| open.entry_type.is_of_container())?;
         self.closed(key, now)
@@ -393,7 +395,7 @@ impl Entries {
         }
         if mark.leader == process.key && !self.is_restored(mark.login) {
             let login = seeded_login(seed, process);
-            self.open_login(decoder, mark.login, login, Confidence::Likely, None, decoder.time(seed.key.start_ns));
+            self.open_login(decoder, mark.login, login, Confidence::Likely, None, seed.key.start_ns);
             if let Some(open) = self.open.get_mut(&to_tick(mark.login)) {
                 open.opened = true;
             }
@@ -427,7 +429,7 @@ impl Entries {
         login: Login,
         confidence: Confidence,
         linked: Option<Arc<Session>>,
-        now: Timestamp,
+        now_ns: u64,
     ) {
         let key = to_tick(process);
         if self.open.contains_key(&key) {
@@ -438,7 +440,7 @@ impl Entries {
         // Nobody sits at a cron job, and whoever asked for it in his own session is in that one.
         let persons = [EntryType::Sshd, EntryType::Console, EntryType::Ssm, EntryType::CloudAgent];
         let by_person = persons.contains(&entry_type) && linked.is_none();
-        let applicant = self.applicant(&login, None, now);
+        let applicant = self.applicant(&login, None, decoder.time(now_ns));
         let session = by_person.then(|| self.session(decoder, process, applicant, confidence));
         let login = Arc::new(Login { session, ..login });
         let open = OpenLogin {
@@ -446,7 +448,7 @@ impl Entries {
             entry_type,
             observed: entry_type,
             linked,
-            since: now,
+            since: now_ns as i64,
             opened: false,
             marked: true,
             leader: None,

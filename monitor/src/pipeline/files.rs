@@ -187,7 +187,7 @@ impl Pipeline {
     }
 
     fn close_now(&mut self, process: ProcessKey, now_ns: u64) {
-        if let Some(login) = self.entries.close(process, self.decoder.time(now_ns)) {
+        if let Some(login) = self.entries.close(process, now_ns) {
             self.forget_session(&login);
             self.session_event(Body::SessionClosed(login), process, Enrichment::Complete, now_ns);
         }
@@ -203,7 +203,8 @@ impl Pipeline {
     }
 
     fn close_entry_now(&mut self, event: &Event) -> Option<Event> {
-        let login = self.entries.settle_end(event.lineage.as_ref()?.process.key, event.time)?;
+        let now = self.decoder.since_boot_ns(event.time);
+        let login = self.entries.settle_end(event.lineage.as_ref()?.process.key, now)?;
         self.forget_session(&login);
         Some(Event { body: Body::SessionClosed(login), ..event.clone() })
     }

@@ -52,6 +52,11 @@ pub enum Input {
         /// Its bytes.
         content: Vec<u8>,
     },
+    /// The node's clock was set.
+    ClockSet {
+        /// When this boot began by it, in nanoseconds since 1970.
+        boot_time_ns: i128,
+    },
     /// The kernel side's counters.
     Counters(Vec<(HookId, HookCounters)>),
     /// The agent speaks of itself.

@@ -191,6 +191,11 @@ impl Pipeline {
             Input::Terminated { process, termination } => {
                 self.session_event(Body::Terminated(Arc::new(termination)), process, Enrichment::Complete, now_ns);
             }
+            Input::ClockSet { boot_time_ns } => {
+                let by = self.decoder.set_clock(boot_time_ns);
+                let message = format!("the node's clock was set {} s: durations do not follow it", by.as_secs_f64());
+                self.agent(AgentEvent::Changed { message: message.into() }, now_ns);
+            }
             Input::Agent(event) => self.agent(event, now_ns),
         }
     }
@@ -392,7 +397,8 @@ impl Pipeline {
             if let Some(container) = &container {
                 self.containers.leave(&container.id, known.process.key);
             }
-            let end = End { exit_code: exit_code as i32, time: self.decoder.time(now_ns) };
+            let lived_ns = now_ns.saturating_sub(known.process.start_ns);
+            let end = End { exit_code: exit_code as i32, time: self.decoder.time(now_ns), lived_ns };
             if !self.merge(&known, end) {
                 self.tell(Body::End(end), Some(known.alone()), container.as_ref(), now_ns);
             }

@@ -69,7 +69,7 @@ impl Entries {
             service: server.program.into(),
             ..Login::default()
         };
-        self.open_login(decoder, process.key, login, Confidence::Likely, None, decoder.time(now_ns));
+        self.open_login(decoder, process.key, login, Confidence::Likely, None, now_ns);
         let open = self.open.get_mut(&to_tick(process.key))?;
         (open.opened, open.marked, open.leader) = (true, false, Some(process.key));
         self.changed = true;

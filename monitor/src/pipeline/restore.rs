@@ -12,7 +12,7 @@ use super::{
     saved::{LIST_MAX, Saved, SavedEntry, SavedKey, SavedLogin, SavedSession, TEXT_MAX},
 };
 use crate::{
-    event::{Confidence, Entry, EntryType, Login, LoginMethod, Process, Session, Settled, Source, Summary, Timestamp},
+    event::{Confidence, Entry, EntryType, Login, LoginMethod, Process, Session, Settled, Source, Summary},
     process::{Decoder, Known, login::door, seed::SeedProcess, text::cut, to_tick},
 };
 
@@ -39,7 +39,7 @@ impl Entries {
             .into_iter()
             .map(|(key, open, closed)| {
                 let summary = open.login.session.as_ref().and_then(|session| self.summaries.get(&session.id));
-                SavedLogin { closed, ..save_login(decoder, *key, open, summary.unwrap_or(&Summary::default())) }
+                SavedLogin { closed, ..save_login(*key, open, summary.unwrap_or(&Summary::default())) }
             })
             .collect();
         // What is under a login follows from it. What began with a step of its own would not.
@@ -56,7 +56,7 @@ impl Entries {
         decoder: &Decoder,
         saved: &Saved,
         living: &FxHashSet<ProcessKey>,
-        now: Timestamp,
+        now_ns: u64,
     ) -> Vec<(ProcessKey, Arc<Login>)> {
         let mut gone = Vec::new();
         for login in &saved.logins {
@@ -75,7 +75,7 @@ impl Entries {
                 self.summaries.put(&session.id, summary);
             }
             if !living.contains(&key)
-                && let Some(closed) = self.closed(key, now)
+                && let Some(closed) = self.closed(key, now_ns as i64)
             {
                 let reason = Some("it ended while the agent was not running".into());
                 gone.push((key, Arc::new(Login { reason, ..Login::clone(&closed) })));
@@ -201,7 +201,7 @@ fn load_session(saved: &SavedSession) -> Option<Arc<Session>> {
     }))
 }
 
-fn save_login(decoder: &Decoder, process: ProcessKey, open: &OpenLogin, summary: &Summary) -> SavedLogin {
+fn save_login(process: ProcessKey, open: &OpenLogin, summary: &Summary) -> SavedLogin {
     let login = &open.login;
     SavedLogin {
         process: saved_key(process),
@@ -209,7 +209,7 @@ fn save_login(decoder: &Decoder, process: ProcessKey, open: &OpenLogin, summary:
         leader: open.leader.map(saved_key),
         audit_session: open.audit_session,
         closed: false,
-        since: decoder.since_boot_ns(open.since),
+        since: open.since,
         entry_type: open.entry_type.as_str().to_owned(),
         observed: open.observed.as_str().to_owned(),
         user: short(&login.user),
@@ -271,7 +271,7 @@ fn load_login(decoder: &Decoder, saved: &SavedLogin) -> Option<(ProcessKey, Open
         entry_type,
         observed: EntryType::parse(&saved.observed)?,
         linked,
-        since: decoder.time(u64::try_from(saved.since).ok()?),
+        since: saved.since,
         opened: true,
         marked: saved.marked,
         leader: saved.leader.map(key),

@@ -20,8 +20,8 @@ impl Pipeline {
         if saved.boot_id != self.decoder.boot_id() {
             return Err("it is of another boot");
         }
-        let (living, now) = (restore::living(processes), self.decoder.time(now_ns));
-        self.ended = self.entries.restore(&self.decoder, saved, &living, now);
+        let living = restore::living(processes);
+        self.ended = self.entries.restore(&self.decoder, saved, &living, now_ns);
         Ok(())
     }
 

@@ -62,6 +62,41 @@ fn an_end_joins_its_execution_unless_that_went_out_before() {
 }
 
 #[test]
+fn a_clock_that_is_set_moves_times_and_bends_no_duration() {
+    const HOUR_NS: i128 = 3_600_000_000_000;
+    let lived = |set_by_ns: i128| {
+        let mut pipeline = pipeline();
+        let mark = EntryMark { login: key(100), leader: key(110), class: LoginClass::Sshd as u32, reserved: 0 };
+        let login = [
+            exec(0, 100, 1, "/usr/sbin/sshd", |_| {}, "/"),
+            Written::login(1, 100, LoginCall::Start, "sshd"),
+            Written::login(2, 100, LoginCall::OpenSession, ""),
+            Written::login(3, 100, LoginCall::SessionOpened, ""),
+            exec(4, 110, 100, "/bin/bash", |body| body.entry = mark, "/"),
+        ];
+        replay(&mut pipeline, &login);
+        if set_by_ns != 0 {
+            let boot_time_ns = pipeline.decoder.time(0).as_nanosecond() + set_by_ns;
+            pipeline.input(Input::ClockSet { boot_time_ns }, 5_000_000);
+            assert_eq!(names(&pipeline.take_events().collect::<Vec<_>>()), ["agent-changed"]);
+        }
+        // Later than the processes began.
+        let ends = [Written::exit(200_000, 110, mark), Written::exit(200_001, 100, EntryMark::default())];
+        let events = replay(&mut pipeline, &ends);
+        let lived_ns = events[0].end().expect("bash ended").lived_ns;
+        let closed = events.last().expect("some");
+        assert_eq!(closed.categorization().action, "session-closed");
+        let session_ns = closed.login().and_then(|login| Some(login.summary.as_ref()?.duration_ns));
+        (lived_ns, session_ns, closed.time.as_nanosecond())
+    };
+    let (lived_ns, session_ns, time) = lived(0);
+    assert!(lived_ns > 0 && session_ns.is_some_and(|it| it > 0), "{lived_ns} {session_ns:?}");
+    for by_ns in [HOUR_NS, -HOUR_NS] {
+        assert_eq!(lived(by_ns), (lived_ns, session_ns, time + by_ns));
+    }
+}
+
+#[test]
 fn an_sshd_without_pam_lets_in_who_leads_a_session_and_not_its_helpers() {
     let mut pipeline = pipeline();
     let leads = |pid: u32| move |body: &mut ExecBody| body.session_leader = key(pid);

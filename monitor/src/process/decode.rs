@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use postern_ebpf::abi::{Credentials as RawCredentials, ExecFlags, FileIdentity, Namespaces, ProcessKey, Tty};
 
 use super::{
@@ -64,6 +64,12 @@ impl Decoder {
             texts: Texts::default(),
             path: Vec::new(),
         }
+    }
+
+    /// The node's clock was set: this is when the boot began by it. Yields by how much more it shows than before.
+    pub fn set_clock(&mut self, boot_time_ns: i128) -> SignedDuration {
+        let boot_time = Timestamp::from_nanosecond(boot_time_ns).unwrap_or(Timestamp::UNIX_EPOCH);
+        boot_time.duration_since(std::mem::replace(&mut self.boot_time, boot_time))
     }
 
     /// The node's clock at `since_boot_ns` nanoseconds after boot.
@@ -156,6 +162,7 @@ impl Decoder {
             key,
             entity_id: self.identity.process(key),
             start: self.time(key.start_ns),
+            start_ns: key.start_ns,
             inner_pid: None,
             name: printable(crate::record::until_zero(comm)),
             forked: true,
@@ -171,6 +178,7 @@ impl Decoder {
             entity_id: self.identity.process(key),
             inner_pid: None,
             start: self.time(key.start_ns),
+            start_ns: key.start_ns,
             executable: Executable::default(),
             name: printable(crate::record::until_zero(comm)),
             args: Arguments::of_text("".into()),
@@ -205,6 +213,7 @@ impl Decoder {
             inner_pid: (facts.inner_pid != 0 && facts.inner_pid != key.tgid).then_some(facts.inner_pid),
             // To the nanosecond where the kernel said so; the key is brought down to the tick.
             start: self.time(raw.key.start_ns),
+            start_ns: raw.key.start_ns,
             executable,
             name: raw.name,
             args_count: (!raw.args_cut && !raw.args_unreadable).then_some(args.count() as u64),

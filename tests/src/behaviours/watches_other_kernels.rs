@@ -1,5 +1,6 @@
 //! Another kernel than the one the tests run on, with cgroup v2 alone: Debian's own, in a virtual machine.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Behaviour;
@@ -31,6 +32,9 @@ fn script() -> String {
          mkdir -p {cgroup}\n\
          sh -c 'echo $$ > {cgroup}/cgroup.procs; exec unshare -m /bin/true in-a-container'\n\
          while ! grep -q container-started /tmp/events; do usleep 50000; kill -0 $agent || break; done\n\
+         date -s @$(($(date +%s) + 5000)) >/dev/null\n\
+         while ! grep -q 'clock was[ ]set' /tmp/events; do usleep 50000; kill -0 $agent || break; done\n\
+         /bin/true after-the-clock\n\
          kill $agent\n\
          wait $agent\n\
          cat /tmp/log /tmp/events"
@@ -48,7 +52,13 @@ fn debian() {
     let is_event = |line: &&String| line.starts_with("{\"@timestamp\"");
     let events: Vec<Value> = console.iter().filter(is_event).map(|line| read(line)).collect();
     check_run(&events);
-    assert!(events.iter().any(|event| is_exec_of(event, "in-the-machine")));
+    let time_of = |marker: &str| {
+        let event = events.iter().find(|event| is_exec_of(event, marker)).expect("it was executed");
+        text(event, "/@timestamp").parse::<Timestamp>().expect("a time")
+    };
+    // The clock was set between the two, by more than both machines take.
+    let between = time_of("after-the-clock").duration_since(time_of("in-the-machine")).as_secs();
+    assert!((5_000..10_000).contains(&between), "{between} s");
     let started = events.iter().find(|event| action(event) == "container-started").expect("a container's start");
     assert_eq!(text(started, "/container/id"), ID);
     assert_eq!(text(started, "/container/runtime"), "containerd");

@@ -15,8 +15,8 @@ use super::program::run;
 
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 const BOOT: Duration = Duration::from_mins(4);
-const APPLETS: [&str; 12] =
-    ["sh", "mount", "mkdir", "echo", "sleep", "cat", "true", "poweroff", "unshare", "kill", "grep", "usleep"];
+const APPLETS: [&str; 13] =
+    ["sh", "mount", "mkdir", "echo", "sleep", "cat", "true", "poweroff", "unshare", "kill", "grep", "usleep", "date"];
 /// What the login sensors attach to.
 const LIBRARIES: [&str; 2] = ["libpam.so.0", "libc.so.6"];
 const LIBRARY_FOLDER: &str = "usr/lib/x86_64-linux-gnu";

@@ -58,7 +58,7 @@ pub(super) fn exec() -> Event {
 }
 
 fn end(exit_code: i32) -> End {
-    End { exit_code, time: time(20_200) }
+    End { exit_code, time: time(20_200), lived_ns: 150_000_000 }
 }
 
 /// One of everything.
@@ -97,6 +97,7 @@ pub(super) fn process(pid: u32, path: &str, args: &[&str]) -> Process {
         entity_id: EntityId(u128::from(pid).to_be_bytes()),
         inner_pid: None,
         start: time(20_000 + i64::from(pid % 100)),
+        start_ns: u64::from(pid) * 1_000,
         executable: Executable { path: path.into(), inode: 131_842, device: (254, 1), ..Executable::default() },
         name: path.rsplit('/').next().unwrap_or_default().chars().take(15).collect::<String>().into(),
         args: args.iter().collect(),

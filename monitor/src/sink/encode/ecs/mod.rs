@@ -100,8 +100,8 @@ impl Encoder {
         if let Some(alert) = &event.alert {
             fields.number("severity", u64::from(alert.rule.severity.as_number()));
         }
-        if let (Some(end), Some(lineage)) = (event.end(), &event.lineage) {
-            process::lifetime(end, &lineage.process, fields);
+        if let Some(end) = event.end() {
+            fields.number("duration", end.lived_ns);
         } else if let Some(summary) = event.login().and_then(|login| login.summary.as_ref()) {
             fields.number("duration", summary.duration_ns);
         }

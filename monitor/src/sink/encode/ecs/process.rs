@@ -86,7 +86,7 @@ fn ended(end: End, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'
 }
 
 /// How it ended.
-fn end(End { exit_code, time }: End, fields: &mut Object<'_>) {
+fn end(End { exit_code, time, .. }: End, fields: &mut Object<'_>) {
     fields.signed("exit_code", i64::from(exit_code));
     fields.time("end", time);
 }
@@ -168,14 +168,6 @@ pub(super) fn own(event: &Event, lineage: &Lineage, cut: bool, shared: &Shared, 
     }
     if let Some(session) = process.credentials.audit_session {
         fields.number("audit_session", u64::from(session));
-    }
-}
-
-/// `event.duration` of an end: how long the process lived.
-pub(super) fn lifetime(end: End, process: &Process, fields: &mut Object<'_>) {
-    // The node's clock may have been set back meanwhile, so the difference may be less than nothing.
-    if let Ok(lived) = u64::try_from(end.time.duration_since(process.start).as_nanos()) {
-        fields.number("duration", lived);
     }
 }
 

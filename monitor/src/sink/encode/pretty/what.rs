@@ -27,12 +27,12 @@ pub(super) fn write(event: &Event, line: &mut Line<'_>) {
             if let Some(end) = end {
                 let style = if end.exit_code == 0 { DIM } else { RED };
                 line.styled(style, |line| line.put(format_args!("  exit {}", end.exit_code)));
-                lifetime(*end, &lineage.process, line);
+                lifetime(*end, line);
             }
         }
         (Body::End(end), Some(lineage)) => {
             command(&lineage.process, DIM, line);
-            lifetime(*end, &lineage.process, line);
+            lifetime(*end, line);
         }
         (Body::ContainerStarted(context) | Body::ContainerEntered(context), lineage) => {
             if let Some(lineage) = lineage {
@@ -76,11 +76,9 @@ fn command(process: &Process, style: &str, line: &mut Line<'_>) {
     });
 }
 
-/// How long a process lived, unless the node's clock was set back meanwhile.
-fn lifetime(end: End, process: &Process, line: &mut Line<'_>) {
-    if let Ok(lived) = u64::try_from(end.time.duration_since(process.start).as_nanos()) {
-        line.styled(DIM, |line| line.put(format_args!("  {}", Span(lived))));
-    }
+/// How long a process lived.
+fn lifetime(end: End, line: &mut Line<'_>) {
+    line.styled(DIM, |line| line.put(format_args!("  {}", Span(end.lived_ns))));
 }
 
 /// What the command line does not show.

@@ -195,8 +195,8 @@ mod tests {
             note(&mut jobs, 1, &format!("/etc/cron.d/new-{number}"));
         }
         assert_eq!((jobs.tables.len(), jobs.unread.len(), jobs.left_out()), (TABLES_MAX, TABLES_MAX, 4));
-        let table: String = (0..JOBS_MAX + 3).map(|number| format!("@daily root own-{number}\n")).collect();
-        read(&mut jobs, "/etc/cron.d/0", &table);
+        let lines: Vec<String> = (0..JOBS_MAX + 3).map(|number| format!("@daily root own-{number}\n")).collect();
+        read(&mut jobs, "/etc/cron.d/0", &lines.concat());
         assert_eq!((jobs.tables["/etc/cron.d/0"].len(), jobs.left_out()), (JOBS_MAX, 7));
     }
 }

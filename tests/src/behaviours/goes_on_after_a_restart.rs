@@ -237,7 +237,7 @@ fn containers() {
         privileged: false,
         host_pid: false,
         host_root: None,
-        command: crate::harness::cri::SLEEP,
+        command: crate::harness::containerd::SLEEP,
     });
     containerd.run("by-hand", &[]);
     // Each waits in its container for a file there.

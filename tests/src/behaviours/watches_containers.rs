@@ -9,8 +9,8 @@ use super::{Behaviour, no_kernel};
 use crate::harness::{
     agent::{Agent, action, is_exec_of, tells_of, text, texts},
     api_server::{ApiServer, Fault, On},
-    containerd::Containerd,
-    cri::{Kubelet, PodOptions, SLEEP},
+    containerd::{Containerd, IMAGE, SLEEP},
+    cri::{Kubelet, PodOptions},
 };
 
 pub(super) const BEHAVIOURS: &[Behaviour] = &[
@@ -76,12 +76,7 @@ fn start() {
 fn exec() {
     let containerd = Containerd::start();
     let mut agent = agent_beside(&containerd);
-    containerd.run_image(
-        crate::harness::containerd::IMAGE,
-        "busy",
-        &[],
-        &["/bin/sh", "-c", "/bin/echo own-process; exec /bin/sleep 1000"],
-    );
+    containerd.run_image(IMAGE, "busy", &[], &["/bin/sh", "-c", "/bin/echo own-process; exec /bin/sleep 1000"]);
     containerd.exec("busy", &["/bin/sh", "-c", "/bin/echo from-outside; :"]).succeeded();
     let entered = agent.wait_for("the exec", |event| is(event, "container-entered", "busy"));
     assert!(texts(&entered, "/process/args").iter().any(|arg| arg.contains("from-outside")));
@@ -128,17 +123,7 @@ fn brief() {
     let mut agent = agent_beside(&containerd);
     for number in 0..COUNT {
         let name = format!("brief-{number}");
-        containerd
-            .ctr(&[
-                "run",
-                "--rm",
-                "--runc-root",
-                &containerd.runc_root(),
-                crate::harness::containerd::IMAGE,
-                &name,
-                "/bin/true",
-            ])
-            .succeeded();
+        containerd.ctr(&["run", "--rm", "--runc-root", &containerd.runc_root(), IMAGE, &name, "/bin/true"]).succeeded();
     }
     agent.wait_for("the last", |event| is(event, "end", &format!("brief-{}", COUNT - 1)));
     let stopped = agent.stop();
@@ -173,7 +158,7 @@ fn pod_object() -> Value {
         },
         "spec": {
             "nodeName": "node-1", "serviceAccountName": "web",
-            "containers": [{ "name": "main", "image": crate::harness::containerd::IMAGE }],
+            "containers": [{ "name": "main", "image": IMAGE }],
         },
         "status": { "phase": "Pending" },
     })

@@ -20,6 +20,9 @@ use super::program::{self, Outcome, run};
 pub const IMAGE: &str = "localhost/busybox:test";
 
 const DEADLINE: Duration = Duration::from_secs(30);
+/// What a container does of which nothing more is asked, for longer than any test takes. A pod's sandbox does, too, and all that
+/// shares its pid namespace ends with it.
+pub const SLEEP: &[&str] = &["/bin/sleep", "1000000"];
 const APPLETS: [&str; 8] = ["sh", "sleep", "true", "echo", "cat", "id", "ls", "touch"];
 
 /// A running containerd. Containers are in its namespace `default`.
@@ -101,7 +104,7 @@ impl Containerd {
 
     /// Starts a container that sleeps, with more options of `ctr run`.
     pub fn run(&self, name: &str, options: &[&str]) {
-        self.run_image(IMAGE, name, options, &["/bin/sleep", "1000"]);
+        self.run_image(IMAGE, name, options, SLEEP);
     }
 
     /// Starts a container in the background.
@@ -184,7 +187,7 @@ fn busybox_image(folder: &Path) -> PathBuf {
     let config = json!({
         "architecture": "amd64",
         "os": "linux",
-        "config": { "Cmd": ["/bin/sleep", "1000"], "Env": ["PATH=/bin"] },
+        "config": { "Cmd": SLEEP, "Env": ["PATH=/bin"] },
         "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
     });
     let oci = folder.join("oci");

@@ -58,9 +58,6 @@ pub struct PodOptions<'a> {
     pub command: &'a [&'a str],
 }
 
-/// What most containers run.
-pub const SLEEP: &[&str] = &["/bin/sleep", "2000"];
-
 /// `NamespaceMode.NODE`: the node's network, so that no CNI plugin is needed.
 const NODE: i32 = 2;
 /// `NamespaceMode.POD`.

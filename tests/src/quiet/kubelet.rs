@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{Done, told::Told};
 use crate::harness::{
     api_server::ApiServer,
-    containerd::{Containerd, IMAGE},
+    containerd::{Containerd, IMAGE, SLEEP},
     cri::{Kubelet, PodOptions, RunningPod},
 };
 
@@ -26,8 +26,6 @@ use crate::harness::{
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long a job runs, and how long after its end the next begins.
 const JOB_PERIOD: Duration = Duration::from_secs(5);
-/// What a pod runs that is there the whole time: longer than any life that is lived here.
-const SERVE: [&str; 2] = ["/bin/sleep", "1000000"];
 const READINESS: [&str; 3] = ["/bin/sh", "-c", "/bin/echo ready"];
 const LIVENESS: [&str; 2] = ["/bin/cat", "/etc/passwd"];
 const POST_START: [&str; 2] = ["/bin/echo", "started"];
@@ -60,7 +58,7 @@ impl Kubelets {
         let server = ApiServer::start(pods.iter().map(|(name, namespace, _)| object(name, namespace, "main")));
         let mut kubelet = Kubelet::connect(&socket);
         let run = |(name, namespace, privileged): &(&'static str, &'static str, bool)| {
-            kubelet.run_pod(&options(name, namespace, "main", *privileged, &uid(name), &SERVE))
+            kubelet.run_pod(&options(name, namespace, "main", *privileged, &uid(name), SLEEP))
         };
         let pods = pods.iter().map(run).collect();
         Self { socket, server: server.into(), pods, running: Vec::new() }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::harness::{
     agent::{Agent, is_exec_of, text},
     api_server::ApiServer,
-    containerd::{Containerd, IMAGE},
-    cri::{Kubelet, PodOptions, RunningPod, SLEEP},
+    containerd::{Containerd, IMAGE, SLEEP},
+    cri::{Kubelet, PodOptions, RunningPod},
     sshd::Sshd,
     sudoers::Sudoers,
 };

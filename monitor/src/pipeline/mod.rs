@@ -192,8 +192,10 @@ impl Pipeline {
                 self.session_event(Body::Terminated(Arc::new(termination)), process, Enrichment::Complete, now_ns);
             }
             Input::ClockSet { boot_time_ns } => {
-                let by = self.decoder.set_clock(boot_time_ns);
-                let message = format!("the node's clock was set {} s: durations do not follow it", by.as_secs_f64());
+                let by = self.decoder.set_clock(boot_time_ns).as_secs_f64();
+                let way = if by < 0.0 { "back" } else { "forward" };
+                let message =
+                    format!("the node's clock was set {way} by {:.3} s: times go by it from here on", by.abs());
                 self.agent(AgentEvent::Changed { message: message.into() }, now_ns);
             }
             Input::Agent(event) => self.agent(event, now_ns),

@@ -26,7 +26,8 @@ pub use login::{AuditChange, Login, LoginMethod, Refused, Source, Summary, Termi
 pub use maintenance::{Maintenance, MaintenanceStep};
 pub use node::Node;
 pub use process::{
-    Capabilities, Credentials, EntityId, Executable, InMemory, Lineage, Process, ProcessKey, Terminal, User,
+    Capabilities, Credentials, EntityId, Executable, InMemory, Lineage, Process, ProcessKey, ProgramPath, Terminal,
+    User,
 };
 
 /// One thing that happened on the node.

@@ -1,6 +1,6 @@
 //! Processes, in the words of ECS.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 pub use postern_ebpf::abi::ProcessKey;
 
@@ -53,7 +53,7 @@ pub struct EntityId(pub [u8; 16]);
 #[derive(Clone, Debug, Default)]
 pub struct Executable {
     /// Its path as the kernel resolved it, in the process's own mount namespace; empty where unknown.
-    pub path: Arc<str>,
+    pub path: ProgramPath,
     /// Whether the path was cut.
     pub path_cut: bool,
     /// Inode number.
@@ -66,6 +66,46 @@ pub struct Executable {
     pub in_memory: Option<InMemory>,
     /// Whether the file had no name left on any disk when it was executed (deleted, but not a memfd).
     pub deleted: bool,
+}
+
+/// The path of a program. It knows where its last name begins, which is asked many times of each process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramPath {
+    text: Arc<str>,
+    name_at: usize,
+}
+
+impl ProgramPath {
+    /// The last name of it.
+    pub fn name(&self) -> &str {
+        &self.text[self.name_at..]
+    }
+
+    /// All of it.
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+}
+
+impl From<Arc<str>> for ProgramPath {
+    fn from(text: Arc<str>) -> Self {
+        let name_at = text.rfind('/').map_or(0, |at| at + 1);
+        Self { text, name_at }
+    }
+}
+
+impl From<&str> for ProgramPath {
+    fn from(text: &str) -> Self {
+        Arc::<str>::from(text).into()
+    }
+}
+
+impl Deref for ProgramPath {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
 }
 
 /// How a program came to exist only in memory.
@@ -154,7 +194,7 @@ pub struct Lineage {
 impl Process {
     /// The file name of the executable.
     pub fn executable_name(&self) -> &str {
-        self.executable.path.rsplit('/').next().unwrap_or("")
+        self.executable.path.name()
     }
 }
 

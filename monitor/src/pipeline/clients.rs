@@ -211,7 +211,7 @@ mod tests {
     fn process(pid: u32, args: &[&str]) -> Process {
         let decoder = Decoder::new("boot", 0, Passwd::default(), 1);
         let mut process = decoder.unknown(key(pid), b"");
-        process.executable.path = format!("/usr/bin/{}", args[0]).into();
+        process.executable.path = format!("/usr/bin/{}", args[0]).as_str().into();
         process.args = args.iter().collect();
         process
     }

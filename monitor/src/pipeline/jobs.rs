@@ -95,7 +95,7 @@ impl CronJobs {
         if !self.has_writers {
             return None;
         }
-        let file = process.executable.script.as_ref().unwrap_or(&process.executable.path);
+        let file = process.executable.script.as_deref().unwrap_or(&process.executable.path);
         if let Some(written) = self.parts.get(file) {
             return written.asked(now_ns);
         }

@@ -169,7 +169,7 @@ mod tests {
         let decoder = Decoder::new("boot", 0, Passwd::default(), 1);
         let mut process = decoder.unknown(key(pid), b"");
         process.executable.path =
-            format!("/usr/bin/{}", args.first().copied().unwrap_or_default().to_lowercase()).into();
+            format!("/usr/bin/{}", args.first().copied().unwrap_or_default().to_lowercase()).as_str().into();
         process.args = args.iter().collect();
         process.working_directory = "/home/ops".into();
         process.credentials.real_user = User { id: uid, name: Some(format!("user{uid}").into()) };

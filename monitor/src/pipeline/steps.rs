@@ -41,7 +41,7 @@ pub(super) fn user_change(previous: &Known, process: &Process, entry: &Entry) ->
     if !stays(previous, entry) || from.id == to.id || is_of_pam(&process.executable.path) {
         return None;
     }
-    let program = Arc::clone(&previous.process.executable.path);
+    let program = Arc::clone(previous.process.executable.path.text());
     Some(UserChange { from: from.clone(), to: to.clone(), program })
 }
 

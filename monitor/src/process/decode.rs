@@ -109,7 +109,7 @@ impl Decoder {
         let is = |flag: u32| flags & flag != 0;
         let mut executable = executable(&body.file);
         exec.executable.write(&mut self.path);
-        executable.path = self.texts.get(&self.path);
+        executable.path = self.texts.get(&self.path).into();
         executable.path_cut = is(ExecFlags::PATH_CUT);
         executable.script = is(ExecFlags::SCRIPT).then(|| printable(exec.filename));
         executable.in_memory = if is(ExecFlags::MEMFD) {
@@ -137,7 +137,7 @@ impl Decoder {
     /// A process that was there before the agent.
     pub fn seeded(&mut self, seed: &SeedProcess) -> (Process, KernelFacts) {
         let mut executable = executable(&seed.file);
-        executable.path = self.texts.get(&seed.executable);
+        executable.path = self.texts.get(&seed.executable).into();
         let memfd = seed.deleted && seed.executable.starts_with(b"/memfd:");
         executable.in_memory = memfd.then_some(InMemory::Program);
         executable.deleted = seed.deleted && !memfd;

@@ -67,7 +67,7 @@ fn command(process: &Process, style: &str, line: &mut Line<'_>) {
     line.styled(style, |line| {
         line.limited(TEXT_LIMIT, |line| {
             if process.args.is_empty() {
-                let name = if process.executable.path.is_empty() { &process.name } else { &process.executable.path };
+                let name = if process.executable.path.is_empty() { &*process.name } else { &*process.executable.path };
                 return line.put(format_args!("[{name}]"));
             }
             // Writing to a String cannot fail.

@@ -9,7 +9,7 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use crate::{
     detect::AccessPolicy,
-    event::{Capabilities, Node},
+    event::{Capabilities, FileAction, FileChange, Node, Process},
     pipeline::{Host, Pipeline},
     process::{Decoder, users::Passwd},
 };
@@ -31,6 +31,20 @@ pub fn pipeline(policy: AccessPolicy) -> Pipeline {
 /// The process with this pid, which started so many seconds after boot.
 pub fn key(pid: u32) -> ProcessKey {
     ProcessKey::new(pid, u64::from(pid) * 1_000_000_000)
+}
+
+/// A process with this pid, of which nothing is known but what it runs.
+pub fn process(pid: u32, path: &str, args: &[&str]) -> Process {
+    let mut process = Decoder::new("boot", 0, Passwd::default(), HOST_MNT).unknown(key(pid), b"");
+    process.executable.path = path.into();
+    process.args = args.iter().collect();
+    process
+}
+
+/// What somebody did to a file.
+pub fn change(path: &str, action: FileAction) -> FileChange {
+    let name = path.rsplit('/').next().unwrap_or_default().into();
+    FileChange { action, path: Some(path.into()), name, from: None, is_directory: false }
 }
 
 /// An exec to be.

@@ -1,10 +1,6 @@
 //! Reads cron's tables for the pipeline, which reads no files: all of them when somebody comes in, and then what he writes.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io, path::PathBuf, sync::Arc};
 
 use super::machine::since_boot_ns;
 use crate::{
@@ -23,8 +19,8 @@ pub(super) struct CronTables {
 }
 
 impl CronTables {
-    pub(super) fn new(host_root: &Path) -> Self {
-        Self { host_root: host_root.to_owned() }
+    pub(super) fn new(host_root: PathBuf) -> Self {
+        Self { host_root }
     }
 
     /// Hands on what stands in each table that there is.

@@ -47,9 +47,6 @@ const TICK: Duration = Duration::from_secs(1);
 const TICK_WAITING: Duration = Duration::from_millis(50);
 /// How often the figures go out as an event.
 const FIGURES_EVERY: Duration = Duration::from_mins(1);
-/// By how much the node's clock must have been set to be followed, in nanoseconds. What chronyd and its like do all the time is
-/// to make it go faster or slower, and the clock since boot with it.
-const CLOCK_STEP_NS: u128 = 10_000_000;
 /// Records between two looks at the inbox.
 const BATCH: usize = 2_048;
 
@@ -61,8 +58,6 @@ pub(super) struct EventLoop {
     pub(super) counters: CounterReader,
     pub(super) files: FileWatch,
     pub(super) pipeline: Pipeline,
-    /// When this boot began, by the node's clock as the pipeline knows it.
-    pub(super) boot_time_ns: i128,
     pub(super) state: Option<StateFile>,
     pub(super) mail: Mail,
     pub(super) publisher: Publisher,
@@ -173,20 +168,13 @@ impl EventLoop {
     }
 
     fn tick(&mut self) {
-        self.follow_clock();
+        if let Some(boot_time_ns) = exact_boot_time_ns() {
+            self.pipeline.input(Input::Clock { boot_time_ns }, since_boot_ns());
+        }
         self.count();
         self.tell_losses();
         self.pipeline.tick(since_boot_ns());
         self.save(false);
-    }
-
-    /// Whoever sets the node's clock changes when the boot began by it, by which all times go.
-    fn follow_clock(&mut self) {
-        let Some(boot_time_ns) = exact_boot_time_ns() else { return };
-        if boot_time_ns.abs_diff(self.boot_time_ns) >= CLOCK_STEP_NS {
-            self.boot_time_ns = boot_time_ns;
-            self.pipeline.input(Input::ClockSet { boot_time_ns }, since_boot_ns());
-        }
     }
 
     /// Leaves the next run what is known of open sessions: at the end all of it, before that what a killed agent would miss most.

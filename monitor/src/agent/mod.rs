@@ -137,12 +137,13 @@ fn doubts(failures: &seed::SeedFailures) -> Option<String> {
 /// An agent whose sensors are armed: from here on the kernel side fills the ring.
 pub struct Agent {
     config: Config,
+    /// Where the node's own files are seen from here.
+    host_root: PathBuf,
     node: Arc<Node>,
     probe: Probe,
     ring: Ring,
     counters: CounterReader,
     pipeline: Pipeline,
-    boot_time_ns: i128,
     state: Option<StateFile>,
     armed: Vec<Armed>,
     files: Option<Files>,
@@ -203,7 +204,7 @@ impl Agent {
         if refused > 0 {
             notices.push(format!("{refused} processes that already run do not fit the kernel side's table"));
         }
-        Ok(Self { config, node, probe, ring, counters, pipeline, boot_time_ns, state, armed, files, notices })
+        Ok(Self { config, host_root, node, probe, ring, counters, pipeline, state, armed, files, notices })
     }
 
     /// What every event says of this node.
@@ -323,8 +324,7 @@ impl Agent {
 
     fn start_lookups(&self, inbox: &Inbox, tasks: &Tasks) -> mpsc::Sender<Arc<CgroupContainer>> {
         let (sender, requests) = mpsc::channel(LOOKUPS_WAITING);
-        let (host_root, _) = machine::host_root(self.config.host_root.as_deref());
-        let runtime = Runtime::new(host_root, self.config.runtime_endpoint.clone());
+        let runtime = Runtime::new(self.host_root.clone(), self.config.runtime_endpoint.clone());
         tasks.spawn(lookups::serve(runtime, requests, inbox.clone()));
         sender
     }
@@ -390,14 +390,12 @@ impl Agent {
     /// Starts the thread of the event loop. What comes back ends when the thread does.
     fn start_events(self, started: Started) -> Result<oneshot::Receiver<()>, Failure> {
         let (end, ended) = oneshot::channel();
-        let (host_root, _) = machine::host_root(self.config.host_root.as_deref());
         let event_loop = EventLoop {
             probe: Some(self.probe),
             ring: self.ring,
             counters: self.counters,
-            files: FileWatch::new(self.files, CronTables::new(&host_root), Arc::clone(&started.figures)),
+            files: FileWatch::new(self.files, CronTables::new(self.host_root), Arc::clone(&started.figures)),
             pipeline: self.pipeline,
-            boot_time_ns: self.boot_time_ns,
             state: self.state,
             mail: started.mail,
             publisher: started.publisher,

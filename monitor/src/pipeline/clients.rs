@@ -202,18 +202,13 @@ mod tests {
     use super::*;
     use crate::{
         event::EntryType,
-        process::{Decoder, users::Passwd},
-        replay::key,
+        replay::{self, key},
     };
 
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     fn process(pid: u32, args: &[&str]) -> Process {
-        let decoder = Decoder::new("boot", 0, Passwd::default(), 1);
-        let mut process = decoder.unknown(key(pid), b"");
-        process.executable.path = format!("/usr/bin/{}", args[0]).as_str().into();
-        process.args = args.iter().collect();
-        process
+        replay::process(pid, &format!("/usr/bin/{}", args[0]), args)
     }
 
     fn client(clients: &mut Clients, pid: u32, args: &[&str]) {

@@ -77,7 +77,7 @@ pub(super) struct OpenLogin {
     /// Of a job: the session of whoever asked for it.
     pub(super) linked: Option<Arc<Session>>,
     /// In nanoseconds since boot: the node's clock may be set while it is open.
-    pub(super) since: i64,
+    pub(super) since_ns: u64,
     pub(super) opened: bool,
     /// Whether the kernel side carries it in the marks of what is under it.
     pub(super) marked: bool,
@@ -196,17 +196,16 @@ impl Entries {
         if self.open.get(&key).is_some_and(|open| open.entry_type.is_of_container()) {
             return None;
         }
-        self.closed(key, now_ns as i64)
+        self.closed(key, now_ns)
     }
 
-    /// `now` is in nanoseconds since boot.
-    pub(super) fn closed(&mut self, key: ProcessKey, now: i64) -> Option<Arc<Login>> {
+    pub(super) fn closed(&mut self, key: ProcessKey, now_ns: u64) -> Option<Arc<Login>> {
         let open = self.open.remove(&key).filter(|open| open.opened)?;
         self.changed = true;
-        let (login, duration_ns) = (Arc::clone(&open.login), now.saturating_sub(open.since));
+        let (login, duration_ns) = (Arc::clone(&open.login), now_ns.saturating_sub(open.since_ns));
         self.past.add(key, open);
         let session = login.session.as_ref()?;
-        let summary = Some(self.summaries.close(&session.id, u64::try_from(duration_ns).unwrap_or(0)));
+        let summary = Some(self.summaries.close(&session.id, duration_ns));
         Some(Arc::new(Login { summary, ..Login::clone(&login) }))
     }
 
@@ -246,7 +245,7 @@ impl Entries {
             entry_type,
             observed: entry.observed,
             linked: None,
-            since: decoder.since_boot_ns(now),
+            since_ns: decoder.since_boot_ns(now),
             opened: true,
             marked: false,
             leader: Some(entry.leader),
@@ -257,10 +256,10 @@ impl Entries {
     }
 
     /// The last event of an entry into a container is about to be told. Yields the login if its session ends with it.
-    pub(super) fn settle_end(&mut self, leader: ProcessKey, now: i64) -> Option<Arc<Login>> {
+    pub(super) fn settle_end(&mut self, leader: ProcessKey, now_ns: u64) -> Option<Arc<Login>> {
         let key = to_tick(leader);
         self.open.get(&key).filter(|open| open.entry_type.is_of_container())?;
-        self.closed(key, now)
+        self.closed(key, now_ns)
     }
 
     fn applicant<'a>(&'a self, login: &'a Login, pod: Option<&'a Pod>, time: Timestamp) -> Applicant<'a> {
@@ -287,7 +286,7 @@ impl Entries {
     pub(super) fn add(&mut self, key: ProcessKey, open: OpenLogin) {
         self.changed |= open.opened;
         if self.open.len() >= OPEN_MAX
-            && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.since).map(|(key, _)| *key)
+            && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.since_ns).map(|(key, _)| *key)
         {
             self.forget(oldest);
         }
@@ -448,7 +447,7 @@ impl Entries {
             entry_type,
             observed: entry_type,
             linked,
-            since: now_ns as i64,
+            since_ns: now_ns,
             opened: false,
             marked: true,
             leader: None,

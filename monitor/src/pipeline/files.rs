@@ -203,8 +203,8 @@ impl Pipeline {
     }
 
     fn close_entry_now(&mut self, event: &Event) -> Option<Event> {
-        let now = self.decoder.since_boot_ns(event.time);
-        let login = self.entries.settle_end(event.lineage.as_ref()?.process.key, now)?;
+        let now_ns = self.decoder.since_boot_ns(event.time);
+        let login = self.entries.settle_end(event.lineage.as_ref()?.process.key, now_ns)?;
         self.forget_session(&login);
         Some(Event { body: Body::SessionClosed(login), ..event.clone() })
     }

@@ -52,8 +52,8 @@ pub enum Input {
         /// Its bytes.
         content: Vec<u8>,
     },
-    /// The node's clock was set.
-    ClockSet {
+    /// The node's clock was looked at.
+    Clock {
         /// When this boot began by it, in nanoseconds since 1970.
         boot_time_ns: i128,
     },

@@ -112,25 +112,14 @@ mod tests {
     use super::*;
     use crate::{
         event::EntryType,
-        process::{Decoder, users::Passwd},
-        replay::key,
+        replay::{change, key, process},
     };
 
     const OWN: &str = "/var/spool/cron/crontabs/ops";
     const NODES: &str = "/etc/cron.d/node";
 
-    fn process(program: &str, args: &[&str]) -> Process {
-        let mut process = Decoder::new("boot", 0, Passwd::default(), 1).unknown(key(9), b"");
-        process.executable.path = program.into();
-        process.args = args.iter().collect();
-        process
-    }
-
     fn note(jobs: &mut CronJobs, pid: u32, path: &str) {
-        let name = path.rsplit('/').next().expect("a name").into();
-        let action = FileAction::Renamed;
-        let file = FileChange { action, path: Some(path.into()), name, from: None, is_directory: false };
-        jobs.note(&file, &Arc::new(Entry::new(EntryType::Sshd, key(pid))), 0);
+        jobs.note(&change(path, FileAction::Renamed), &Arc::new(Entry::new(EntryType::Sshd, key(pid))), 0);
     }
 
     fn read(jobs: &mut CronJobs, path: &str, table: &str) {
@@ -140,13 +129,13 @@ mod tests {
     /// Whose the job is in which cron has a shell run that.
     fn writer(jobs: &CronJobs, daemon: &str, command: &str) -> Option<u32> {
         let known = Known {
-            process: Arc::new(process(daemon, &[])),
+            process: Arc::new(process(8, daemon, &[])),
             entry: None,
             entry_leader: None,
             container: None,
             told: 0,
         };
-        let asked = jobs.asked(Some(&known), &process("/usr/bin/dash", &["/bin/sh", "-c", command]), 0)?;
+        let asked = jobs.asked(Some(&known), &process(9, "/usr/bin/dash", &["/bin/sh", "-c", command]), 0)?;
         Some(asked.entry.leader.tgid)
     }
 
@@ -180,7 +169,7 @@ mod tests {
         let mut jobs = CronJobs::default();
         note(&mut jobs, 1, "/etc/cron.daily/backup");
         let script = |path: &str| {
-            let mut process = process("/usr/bin/dash", &["/bin/sh", path]);
+            let mut process = process(9, "/usr/bin/dash", &["/bin/sh", path]);
             process.executable.script = Some(path.into());
             jobs.asked(None, &process, 0).map(|asked| asked.entry.leader.tgid)
         };

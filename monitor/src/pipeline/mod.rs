@@ -191,8 +191,9 @@ impl Pipeline {
             Input::Terminated { process, termination } => {
                 self.session_event(Body::Terminated(Arc::new(termination)), process, Enrichment::Complete, now_ns);
             }
-            Input::ClockSet { boot_time_ns } => {
-                let by = self.decoder.set_clock(boot_time_ns).as_secs_f64();
+            Input::Clock { boot_time_ns } => {
+                let Some(by) = self.decoder.follow_clock(boot_time_ns) else { return };
+                let by = by.as_secs_f64();
                 let way = if by < 0.0 { "back" } else { "forward" };
                 let message =
                     format!("the node's clock was set {way} by {:.3} s: times go by it from here on", by.abs());

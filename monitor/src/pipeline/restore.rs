@@ -34,7 +34,7 @@ impl Entries {
         let open = self.open.iter().filter(|(_, open)| open.opened).map(|(key, open)| (key, open, false));
         let past = self.past.iter().map(|(key, open)| (key, open, true));
         let mut all: Vec<_> = past.chain(open).collect();
-        all.sort_by_key(|(key, open, closed)| (!closed, open.since, key.tgid));
+        all.sort_by_key(|(key, open, closed)| (!closed, open.since_ns, key.tgid));
         saved.logins = all
             .into_iter()
             .map(|(key, open, closed)| {
@@ -75,7 +75,7 @@ impl Entries {
                 self.summaries.put(&session.id, summary);
             }
             if !living.contains(&key)
-                && let Some(closed) = self.closed(key, now_ns as i64)
+                && let Some(closed) = self.closed(key, now_ns)
             {
                 let reason = Some("it ended while the agent was not running".into());
                 gone.push((key, Arc::new(Login { reason, ..Login::clone(&closed) })));
@@ -209,7 +209,7 @@ fn save_login(process: ProcessKey, open: &OpenLogin, summary: &Summary) -> Saved
         leader: open.leader.map(saved_key),
         audit_session: open.audit_session,
         closed: false,
-        since: open.since,
+        since: open.since_ns as i64,
         entry_type: open.entry_type.as_str().to_owned(),
         observed: open.observed.as_str().to_owned(),
         user: short(&login.user),
@@ -271,7 +271,7 @@ fn load_login(decoder: &Decoder, saved: &SavedLogin) -> Option<(ProcessKey, Open
         entry_type,
         observed: EntryType::parse(&saved.observed)?,
         linked,
-        since: saved.since,
+        since_ns: u64::try_from(saved.since).ok()?,
         opened: true,
         marked: saved.marked,
         leader: saved.leader.map(key),

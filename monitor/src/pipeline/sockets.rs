@@ -159,18 +159,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        event::User,
-        process::{Decoder, users::Passwd},
-        replay::key,
-    };
+    use crate::{event::User, replay};
 
     fn process(pid: u32, uid: u32, args: &[&str]) -> Process {
-        let decoder = Decoder::new("boot", 0, Passwd::default(), 1);
-        let mut process = decoder.unknown(key(pid), b"");
-        process.executable.path =
-            format!("/usr/bin/{}", args.first().copied().unwrap_or_default().to_lowercase()).as_str().into();
-        process.args = args.iter().collect();
+        let program = args.first().copied().unwrap_or_default().to_lowercase();
+        let mut process = replay::process(pid, &format!("/usr/bin/{program}"), args);
         process.working_directory = "/home/ops".into();
         process.credentials.real_user = User { id: uid, name: Some(format!("user{uid}").into()) };
         process

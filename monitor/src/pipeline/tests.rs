@@ -66,18 +66,10 @@ fn a_clock_that_is_set_moves_times_and_bends_no_duration() {
     const HOUR_NS: i128 = 3_600_000_000_000;
     let lived = |set_by_ns: i128| {
         let mut pipeline = pipeline();
-        let mark = EntryMark { login: key(100), leader: key(110), class: LoginClass::Sshd as u32, reserved: 0 };
-        let login = [
-            exec(0, 100, 1, "/usr/sbin/sshd", |_| {}, "/"),
-            Written::login(1, 100, LoginCall::Start, "sshd"),
-            Written::login(2, 100, LoginCall::OpenSession, ""),
-            Written::login(3, 100, LoginCall::SessionOpened, ""),
-            exec(4, 110, 100, "/bin/bash", |body| body.entry = mark, "/"),
-        ];
-        replay(&mut pipeline, &login);
+        let mark = session(&mut pipeline);
         if set_by_ns != 0 {
             let boot_time_ns = pipeline.decoder.time(0).as_nanosecond() + set_by_ns;
-            pipeline.input(Input::ClockSet { boot_time_ns }, 5_000_000);
+            pipeline.input(Input::Clock { boot_time_ns }, 5_000_000);
             assert_eq!(names(&pipeline.take_events().collect::<Vec<_>>()), ["agent-changed"]);
         }
         // Later than the processes began.

@@ -91,12 +91,13 @@ fn template(service: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::EntryType, replay::key};
+    use crate::{
+        event::EntryType,
+        replay::{change, key},
+    };
 
     fn note(units: &mut Units, pid: u32, path: &str, action: FileAction) {
-        let name = path.rsplit('/').next().expect("a name").into();
-        let file = FileChange { action, path: Some(path.into()), name, from: None, is_directory: false };
-        units.note(&file, &Arc::new(Entry::new(EntryType::Sshd, key(pid))), 0);
+        units.note(&change(path, action), &Arc::new(Entry::new(EntryType::Sshd, key(pid))), 0);
     }
 
     #[test]

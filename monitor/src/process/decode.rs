@@ -1,7 +1,7 @@
 //! Raw facts of a process, from its exec record or from /proc, as the public [`Process`] and what the pipeline needs
 //! beyond it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use postern_ebpf::abi::{Credentials as RawCredentials, ExecFlags, FileIdentity, Namespaces, ProcessKey, Tty};
@@ -66,10 +66,16 @@ impl Decoder {
         }
     }
 
-    /// The node's clock was set: this is when the boot began by it. Yields by how much more it shows than before.
-    pub fn set_clock(&mut self, boot_time_ns: i128) -> SignedDuration {
+    /// The boot began then, by the node's clock as it is set now. Yields by how much that is ahead of what is known here, if it
+    /// was set at all: what chronyd and its like do all the time is to make it go faster or slower, and the clock since boot with it.
+    pub fn follow_clock(&mut self, boot_time_ns: i128) -> Option<SignedDuration> {
+        const STEP: Duration = Duration::from_millis(10);
         let boot_time = Timestamp::from_nanosecond(boot_time_ns).unwrap_or(Timestamp::UNIX_EPOCH);
-        boot_time.duration_since(std::mem::replace(&mut self.boot_time, boot_time))
+        let by = boot_time.duration_since(self.boot_time);
+        (by.unsigned_abs() >= STEP).then(|| {
+            self.boot_time = boot_time;
+            by
+        })
     }
 
     /// The node's clock at `since_boot_ns` nanoseconds after boot.
@@ -82,9 +88,9 @@ impl Decoder {
         Timestamp::new(second, (nanosecond % SECOND) as i32).unwrap_or(Timestamp::MAX)
     }
 
-    /// How long after boot the node's clock showed that, in nanoseconds; less than nothing where it showed an earlier time.
-    pub fn since_boot_ns(&self, time: Timestamp) -> i64 {
-        i64::try_from(time.duration_since(self.boot_time).as_nanos()).unwrap_or(i64::MAX)
+    /// How long after boot the node's clock showed that, in nanoseconds; nothing where it showed an earlier time.
+    pub fn since_boot_ns(&self, time: Timestamp) -> u64 {
+        u64::try_from(time.duration_since(self.boot_time).as_nanos()).unwrap_or(0)
     }
 
     /// The groups of the node that a user is in.

@@ -1,7 +1,7 @@
-//! Sinks that write with blocking calls: on a thread of the runtime's pool that is made for that, so that a pipe nobody
-//! reads or a slow disk holds up nobody else.
+//! Sinks that write with blocking calls. The worker of such a sink has a thread of its own, so that a pipe nobody reads or a
+//! slow disk holds up nobody else.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use super::{Line, SinkError};
 
@@ -14,11 +14,6 @@ pub(super) trait WriteLines: Send + 'static {
 
 /// A sink made of a writer.
 pub(super) struct Blocking {
-    /// Absent while a batch is written.
-    idle: Option<Idle>,
-}
-
-struct Idle {
     writer: Box<dyn WriteLines>,
     /// How many lines of the last batch are written.
     lines_done: usize,
@@ -30,36 +25,20 @@ struct Idle {
 
 impl Blocking {
     pub(super) fn new(writer: impl WriteLines) -> Self {
-        Self { idle: Some(Idle { writer: Box::new(writer), lines_done: 0, bytes_done: 0, unfinished: None }) }
+        Self { writer: Box::new(writer), lines_done: 0, bytes_done: 0, unfinished: None }
     }
 
-    pub(super) async fn deliver(&mut self, batch: &Arc<Vec<Line>>) -> Result<(), SinkError> {
+    /// Writes a batch, and goes on where it stopped if this is the batch that could not be written before.
+    pub(super) fn deliver(&mut self, batch: &[Line]) -> Result<(), SinkError> {
         let Some(first) = batch.first() else { return Ok(()) };
-        let gone = || SinkError::System { place: "writer".into(), source: io::ErrorKind::Interrupted.into() };
-        let mut idle = self.idle.take().ok_or_else(gone)?;
-        if idle.unfinished != Some(first.sequence) {
-            (idle.lines_done, idle.bytes_done) = (0, 0);
+        if self.unfinished != Some(first.sequence) {
+            (self.lines_done, self.bytes_done) = (0, 0);
         }
-        let lines = Arc::clone(batch);
-        let write = move || {
-            let result = idle.write(&lines);
-            (idle, result)
-        };
-        let (mut idle, result) = match tokio::task::spawn_blocking(write).await {
-            Ok(written) => written,
-            // A sink that has panicked must not look like one that is down: its worker dies with it, and that is noticed.
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_cancelled) => return Err(gone()),
-            },
-        };
-        idle.unfinished = result.is_err().then_some(first.sequence);
-        self.idle = Some(idle);
+        let result = self.write(batch);
+        self.unfinished = result.is_err().then_some(first.sequence);
         result
     }
-}
 
-impl Idle {
     fn write(&mut self, batch: &[Line]) -> Result<(), SinkError> {
         loop {
             let (lines, count) = together(batch.get(self.lines_done..).unwrap_or_default());

@@ -13,7 +13,7 @@ use std::{
 };
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use tokio::{runtime::Handle, sync::Notify, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -117,7 +117,15 @@ pub fn start(
             figures: Arc::clone(figures),
             index,
         });
-        tasks.spawn(work(sink, Arc::clone(&shared), drain.clone()));
+        let blocks = sink.blocks();
+        let worker = work(sink, Arc::clone(&shared), drain.clone());
+        if blocks {
+            // A thread of its own, and not one for each batch: to go from thread to thread costs more than to write.
+            let runtime = Handle::current();
+            tasks.spawn_blocking(move || runtime.block_on(worker));
+        } else {
+            tasks.spawn(worker);
+        }
         outlets.push(Outlet {
             form: form(&settings.target),
             events: settings.events.clone(),
@@ -342,7 +350,7 @@ fn pauses() -> ExponentialBuilder {
 async fn deliver(
     sink: &mut Sink,
     shared: &Shared,
-    batch: &Arc<Vec<Line>>,
+    batch: &[Line],
     drain: &CancellationToken,
     pauses: ExponentialBuilder,
 ) {

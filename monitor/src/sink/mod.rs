@@ -116,10 +116,15 @@ impl Sink {
         })
     }
 
+    /// Whether delivering holds up its thread.
+    fn blocks(&self) -> bool {
+        matches!(self, Self::Blocking(_))
+    }
+
     /// Delivers a batch. After an error the same batch is to be delivered again.
-    async fn deliver(&mut self, batch: &Arc<Vec<Line>>) -> Result<(), SinkError> {
+    async fn deliver(&mut self, batch: &[Line]) -> Result<(), SinkError> {
         match self {
-            Self::Blocking(sink) => sink.deliver(batch).await,
+            Self::Blocking(sink) => sink.deliver(batch),
             Self::Fluentd(sink) => sink.deliver(batch).await,
         }
     }

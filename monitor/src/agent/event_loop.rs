@@ -28,14 +28,9 @@ use crate::{
     sink::delivery::Publisher,
 };
 
-/// How often the ring is drained while records come, and what it yields handed on: half of an event's way to its sink, but
-/// for what is urgent. Each turn costs as much as several records, most of it in caches that have grown cold.
-const DRAIN_EVERY: Duration = Duration::from_millis(30);
-/// The same where a turn yields so many records that its own cost is little beside theirs: what is read soon after it was
-/// written is still in the processor's caches.
-const DRAIN_OFTEN: Duration = Duration::from_millis(10);
-/// See `DRAIN_OFTEN`.
-const MANY: usize = 150;
+/// How often the ring is drained while records come, and what it yields handed on: most of an event's way to its sink, but
+/// for what is urgent. Each turn finds cold caches, and leaves cold ones to whoever else runs on this processor.
+const DRAIN_EVERY: Duration = Duration::from_millis(40);
 /// How long no record must have come before the loop sleeps. Longer than [`Ring::QUIET`], during which the kernel side
 /// announces none.
 const AWAKE: Duration = Ring::QUIET.saturating_add(Duration::from_millis(5));
@@ -70,15 +65,13 @@ impl EventLoop {
     /// Runs until it is told to stop.
     pub(super) fn run(mut self) {
         let mut last_record: Option<Instant> = Some(Instant::now());
-        let mut drained = 0;
         let mut last_tick = Instant::now();
         let mut last_figures = Instant::now();
         let reason = loop {
-            self.wait(last_record.map(|_| if drained < MANY { DRAIN_EVERY } else { DRAIN_OFTEN }));
+            self.wait(last_record.is_some());
             let now = Instant::now();
             self.files.read();
-            drained = self.drain();
-            if drained > 0 {
+            if self.drain() > 0 {
                 last_record = Some(now);
             } else if last_record.is_some_and(|then| now - then >= AWAKE) {
                 last_record = None;
@@ -106,23 +99,19 @@ impl EventLoop {
         self.finish(reason);
     }
 
-    /// Waits for whatever comes first. While awake, for as long as is given, the ring itself is not waited for, which would be ready at once for one
+    /// Waits for whatever comes first. While awake the ring itself is not waited for, which would be ready at once for one
     /// record, but what the kernel side announces: what is urgent, or much.
-    fn wait(&mut self, awake: Option<Duration>) {
+    fn wait(&mut self, awake: bool) {
         let timeout = match (awake, self.pipeline.is_waiting()) {
-            (Some(drain), _) => drain,
-            (None, true) => TICK_WAITING,
-            (None, false) if self.files.is_watching() => FILES_EVERY,
-            (None, false) => TICK,
+            (true, _) => DRAIN_EVERY,
+            (false, true) => TICK_WAITING,
+            (false, false) if self.files.is_watching() => FILES_EVERY,
+            (false, false) => TICK,
         };
         let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         let mail = PollFd::new(&self.mail, PollFlags::IN);
         let announced = self.ring.announced();
-        let ring = if awake.is_some() {
-            PollFd::new(&announced, PollFlags::IN)
-        } else {
-            PollFd::new(&self.ring, PollFlags::IN)
-        };
+        let ring = if awake { PollFd::new(&announced, PollFlags::IN) } else { PollFd::new(&self.ring, PollFlags::IN) };
         // A signal ends the wait early, and nothing else can go wrong with two open descriptors.
         let _ = poll(&mut [mail, ring], Some(&timeout));
         self.ring.heard();

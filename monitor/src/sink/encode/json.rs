@@ -113,8 +113,7 @@ impl<'a> Object<'a> {
         self.key(key);
         self.out.push(b'"');
         for byte in bytes {
-            self.out.push(DIGITS[usize::from(byte >> 4)]);
-            self.out.push(DIGITS[usize::from(byte & 15)]);
+            self.out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
         }
         self.out.push(b'"');
     }

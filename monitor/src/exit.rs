@@ -15,6 +15,8 @@ pub enum Exit {
     Unavailable = 69,
     /// A part of the agent died (`EX_SOFTWARE`).
     Software = 70,
+    /// What the agent watches was replaced: it is to be started again (`EX_TEMPFAIL`).
+    Again = 75,
     /// Privileges are missing (`EX_NOPERM`).
     NoPermission = 77,
 }

@@ -51,7 +51,7 @@ use crate::{
     pipeline::{Input, Pipeline},
     pod::{self, ApiMode, ApiSettings, PodUpdate},
     privileges,
-    probe::{Armed, CounterReader, HookId, Missing, Probe, ProbeError, ProbeSettings, Ring, Sensor, Types},
+    probe::{Armed, CounterReader, HookId, LoginFiles, Missing, Probe, ProbeError, ProbeSettings, Ring, Sensor, Types},
     process::{
         Decoder,
         seed::{self, SeedProcess},
@@ -69,6 +69,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// How many containers can be waited for at once.
 const LOOKUPS_WAITING: usize = 1_024;
+/// How often the files are looked at in which logins are watched.
+const LOGIN_FILES_EVERY: Duration = Duration::from_secs(5);
 /// How long tasks that are told to end are waited for at least.
 const TASKS_END: Duration = Duration::from_millis(100);
 /// How long the bringer of a message waits while the event loop has too many.
@@ -98,6 +100,9 @@ pub enum Failure {
     /// A part of the agent died.
     #[error("{0} died")]
     Died(&'static str),
+    /// A file in which logins are watched is another now; to attach to it takes privileges that were given up.
+    #[error("{} was replaced: logins are seen again when the agent has started again", .0.display())]
+    Replaced(PathBuf),
 }
 
 impl Failure {
@@ -107,6 +112,7 @@ impl Failure {
             Self::Probe(_) | Self::Proc(_) => Exit::Unavailable,
             Self::Admin(_) | Self::Sink(_) | Self::Pods(_) => Exit::Usage,
             Self::System(..) | Self::Died(_) => Exit::Software,
+            Self::Replaced(_) => Exit::Again,
         }
     }
 }
@@ -147,6 +153,7 @@ pub struct Agent {
     state: Option<StateFile>,
     armed: Vec<Armed>,
     files: Option<Files>,
+    login_files: LoginFiles,
     notices: Vec<String>,
 }
 
@@ -168,6 +175,7 @@ impl Agent {
             typed_tracepoints: config.typed_tracepoints,
             host_root: host_root.clone(),
         };
+        let mut login_files = LoginFiles::look(&host_root);
         let types = Types::read()?;
         let mut probe = Probe::load(&settings, &types)?;
         let mut armed = probe.arm(&settings, &types)?;
@@ -194,6 +202,7 @@ impl Agent {
         // A login program inside a container is not one onto the node.
         let running = seen.processes.iter().filter(|it| it.namespaces.mnt == host.namespaces.mnt);
         let sshd: BTreeSet<PathBuf> = running.filter_map(|process| sshd_path(process, &host_root)).collect();
+        login_files.add(&sshd);
         notices.extend(probe.watch_login_programs(sshd.iter().map(PathBuf::as_path)));
         let state = config.state.clone().map(StateFile::new);
         if let Some(state) = &state {
@@ -204,7 +213,7 @@ impl Agent {
         if refused > 0 {
             notices.push(format!("{refused} processes that already run do not fit the kernel side's table"));
         }
-        Ok(Self { config, host_root, node, probe, ring, counters, pipeline, state, armed, files, notices })
+        Ok(Self { config, host_root, node, probe, ring, counters, pipeline, state, armed, files, login_files, notices })
     }
 
     /// What every event says of this node.
@@ -251,6 +260,7 @@ impl Agent {
         let mut pods = self.start_pods(&inbox, &tasks);
         self.start_node(&inbox, &tasks);
         let deadline = self.config.shutdown_deadline;
+        let replaced = replaced(std::mem::take(&mut self.login_files));
         let mut events = self.start_events(Started { mail, publisher, lookups, health, figures })?;
 
         let ended = tokio::select! {
@@ -262,6 +272,7 @@ impl Agent {
             }
             () = admin_ended(admin.as_mut()) => Err(Failure::Died("the thread for health and metrics")),
             Ok(error) = &mut pods => Err(error.into()),
+            path = replaced => Err(Failure::Replaced(path)),
         };
         let reason = match &ended {
             Ok(signal) => format!("told to stop by {signal}"),
@@ -479,6 +490,16 @@ async fn told_to_stop() -> std::io::Result<&'static str> {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     })
+}
+
+/// Ends when logins go by way of another file than what is watched; yields which.
+async fn replaced(mut files: LoginFiles) -> PathBuf {
+    loop {
+        tokio::time::sleep(LOGIN_FILES_EVERY).await;
+        if let Some(path) = files.replaced() {
+            return path.to_owned();
+        }
+    }
 }
 
 async fn admin_ended(admin: Option<&mut Admin>) {

@@ -5,6 +5,7 @@ pub mod btf;
 mod counters;
 mod kernel;
 mod library;
+mod login_files;
 pub mod offsets;
 mod ring;
 mod running;
@@ -22,6 +23,7 @@ use aya::{
     maps::{Array, HashMap, MapError},
 };
 pub use counters::CounterReader;
+pub use login_files::LoginFiles;
 pub use postern_ebpf::abi::HookId;
 use postern_ebpf::abi::{CgroupHierarchy, EntryMark, ProcessKey, Settings, TaskState};
 pub use ring::Ring;

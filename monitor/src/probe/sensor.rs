@@ -67,7 +67,7 @@ impl Sensor {
         let host_root = &settings.host_root;
         let rung = match self {
             Self::Processes => Ok(arm_processes(ebpf, types, settings.typed_tracepoints)?),
-            Self::Logins => attach_library(ebpf, host_root, &["libpam.so.0"], &PAM),
+            Self::Logins => attach_library(ebpf, host_root, &[LIBPAM], &PAM),
             Self::LoginDetails => arm_login_details(ebpf, host_root),
             Self::Files => Err("it has no kernel programs".to_owned()),
         };
@@ -82,6 +82,9 @@ const TRACEPOINTS: [(&str, &str, &str); 3] = [
     ("process_fork", "process_fork_untyped", "sched_process_fork"),
     ("process_exec", "process_exec_untyped", "sched_process_exec"),
 ];
+
+/// The library by which login programs let people in.
+pub(super) const LIBPAM: &str = "libpam.so.0";
 
 /// Programs by the function of libpam that each is attached to.
 const PAM: [(&str, &str); 7] = [
@@ -150,9 +153,9 @@ where
 
 /// The ladder: sshd's own calls, then those of everybody.
 fn arm_login_details(ebpf: &mut Ebpf, host_root: &Path) -> Result<&'static str, String> {
-    let programs: Vec<PathBuf> = SSHD.iter().map(|path| host_root.join(path)).filter(|path| path.is_file()).collect();
+    let programs: Vec<PathBuf> = login_files(host_root).filter(|path| path.is_file()).collect();
     if programs.is_empty() {
-        // Somebody may bring one later: it is watched after the agent's next start.
+        // Somebody may bring one later: the agent then starts anew.
         return Ok("no sshd to watch");
     }
     for program in &programs {
@@ -162,6 +165,11 @@ fn arm_login_details(ebpf: &mut Ebpf, host_root: &Path) -> Result<&'static str, 
         }
     }
     Ok("uprobes")
+}
+
+/// Where the programs may be whose own calls are watched.
+pub(super) fn login_files(host_root: &Path) -> impl Iterator<Item = PathBuf> {
+    SSHD.iter().map(|path| host_root.join(path))
 }
 
 /// See [`super::Probe::watch_login_programs`].

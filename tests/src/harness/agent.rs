@@ -232,14 +232,20 @@ impl Agent {
     }
 
     /// Tells it to stop as kubelet does, and yields the events that nobody has taken.
-    pub fn stop_unchecked(mut self) -> Stopped {
+    pub fn stop_unchecked(self) -> Stopped {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the agent runs");
-        let status = program::wait(&mut self.child, DEADLINE).expect("the agent stops in time");
+        let stopped = self.ended();
+        assert!(stopped.status.success(), "{}\n{}", stopped.status, stopped.log);
+        stopped
+    }
+
+    /// Waits until it ends by itself.
+    pub fn ended(mut self) -> Stopped {
+        let status = program::wait(&mut self.child, DEADLINE).expect("the agent ends in time");
         self.reader.take().expect("read once").join().expect("reading does not panic");
         let log = self.errors.take().expect("read once").join().expect("reading does not panic");
         let mut events = std::mem::take(&mut self.seen);
         events.extend(self.lines.try_iter().map(|line| read(&line)));
-        assert!(status.success(), "{status}\n{log}");
         Stopped { status, events, log }
     }
 

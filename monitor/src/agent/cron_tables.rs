@@ -2,6 +2,8 @@
 
 use std::{fs, io, path::PathBuf, sync::Arc};
 
+use rustc_hash::FxHashSet;
+
 use super::machine::since_boot_ns;
 use crate::{
     pipeline::{Input, Pipeline, crontab::PLACES},
@@ -23,14 +25,20 @@ impl CronTables {
         Self { host_root }
     }
 
-    /// Hands on what stands in each table that there is.
+    /// Hands on what stands in each table that there is, and that nothing does in those that are gone.
     pub(super) fn read_all(&self, pipeline: &mut Pipeline) {
+        let mut paths: FxHashSet<Arc<str>> = FxHashSet::default();
         for place in PLACES {
             if place.ends_with('/') {
-                self.names(place).into_iter().for_each(|name| self.read(format!("{place}{name}").into(), pipeline));
+                paths.extend(self.names(place).into_iter().map(|name| Arc::from(format!("{place}{name}"))));
             } else {
-                self.read(place.into(), pipeline);
+                paths.insert(place.into());
             }
+        }
+        let gone: Vec<_> = pipeline.known_tables().into_iter().filter(|path| !paths.contains(path)).collect();
+        // Those that are gone come last: where one has another name now, its jobs are known by what stood in it.
+        for path in paths.into_iter().chain(gone) {
+            self.read(path, pipeline);
         }
     }
 
@@ -60,5 +68,33 @@ impl CronTables {
         let files = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
         let files = files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_file()));
         files.filter_map(|file| file.file_name().into_string().ok()).take(FILES_MAX).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{detect::AccessPolicy, replay};
+
+    #[test]
+    fn what_is_gone_since_the_last_time_is_forgotten() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = root.path().join("etc/cron.d");
+        fs::create_dir_all(&folder).expect("the folder is ours");
+        let write = |name: &str| fs::write(folder.join(name), "@daily root x\n").expect("the folder is ours");
+        let mut pipeline = replay::pipeline(AccessPolicy::default());
+        let tables = CronTables::new(root.path().to_owned());
+        let mut known = || {
+            tables.read_all(&mut pipeline);
+            let mut known = pipeline.known_tables();
+            known.sort();
+            known
+        };
+        write("one");
+        write("two");
+        assert_eq!(known(), ["/etc/cron.d/one".into(), "/etc/cron.d/two".into()]);
+        fs::remove_file(folder.join("one")).expect("it was written");
+        write("three");
+        assert_eq!(known(), ["/etc/cron.d/three".into(), "/etc/cron.d/two".into()]);
     }
 }

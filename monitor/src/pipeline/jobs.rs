@@ -17,6 +17,8 @@ const TABLES_MAX: usize = 64;
 const JOBS_MAX: usize = 512;
 /// See `TABLES_MAX`. Past that, all are forgotten but the last.
 const PARTS_MAX: usize = 256;
+/// Of how many tables it is remembered what had no room. Past that, all are forgotten, and counted once more.
+const CROWDED_MAX: usize = 1_024;
 /// What cron's daemon is called.
 const CRONS: [&str; 3] = ["cron", "crond", "busybox"];
 
@@ -33,6 +35,8 @@ pub(super) struct CronJobs {
     parts: FxHashMap<Arc<str>, Written>,
     /// Whether anybody in a session added a job at all.
     has_writers: bool,
+    /// By their tables, which are read again and again: how many jobs there is no room for, as far as that is counted.
+    crowded: FxHashMap<Arc<str>, u64>,
     /// Jobs, or tables, that there was no room for.
     left_out: u64,
 }
@@ -43,7 +47,7 @@ impl CronJobs {
         let Some(path) = file.path.as_ref().filter(|_| !file.is_directory) else { return };
         let written = || Written::new(entry, path, now_ns);
         if crontab::is_table(path) {
-            if self.unread.len() < TABLES_MAX {
+            if self.unread.len() < TABLES_MAX || self.unread.contains_key(path) {
                 self.unread.insert(Arc::clone(path), written());
             } else {
                 self.left_out += 1;
@@ -62,13 +66,19 @@ impl CronJobs {
         self.unread.keys()
     }
 
+    /// Tables of which anything is remembered: one that is gone is to be read, too, and is forgotten then.
+    pub(super) fn known(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.tables.keys().chain(self.crowded.keys())
+    }
+
     /// What stands in a table now: nothing if it is gone. What is new in one that somebody wrote is his.
     pub(super) fn read(&mut self, path: &Arc<str>, content: &[u8]) {
         let writer = self.unread.remove(path);
         let mut jobs = Jobs::default();
+        let mut left_out = 0;
         for command in crontab::commands(path, content) {
             if jobs.len() >= JOBS_MAX {
-                self.left_out += 1;
+                left_out += 1;
                 continue;
             }
             let known = self.tables.values().find_map(|jobs| jobs.get(&command));
@@ -81,8 +91,22 @@ impl CronJobs {
         } else if self.tables.len() < TABLES_MAX || self.tables.contains_key(path) {
             self.tables.insert(Arc::clone(path), jobs);
         } else {
-            self.left_out += jobs.len() as u64;
+            left_out += jobs.len() as u64;
         }
+        self.leave_out(path, left_out);
+    }
+
+    /// Counts what there is no room for of a table, but for what was counted of it before.
+    fn leave_out(&mut self, path: &Arc<str>, count: u64) {
+        let before = self.crowded.remove(path).unwrap_or_default();
+        self.left_out += count.saturating_sub(before);
+        if count == 0 {
+            return;
+        }
+        if self.crowded.len() >= CROWDED_MAX {
+            self.crowded.clear();
+        }
+        self.crowded.insert(Arc::clone(path), count);
     }
 
     /// How many jobs, or tables, there was no room for.
@@ -187,5 +211,39 @@ mod tests {
         let lines: Vec<String> = (0..JOBS_MAX + 3).map(|number| format!("@daily root own-{number}\n")).collect();
         read(&mut jobs, "/etc/cron.d/0", &lines.concat());
         assert_eq!((jobs.tables["/etc/cron.d/0"].len(), jobs.left_out()), (JOBS_MAX, 7));
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted_once_however_often_it_is_read() {
+        let mut jobs = CronJobs::default();
+        let table = |count: usize| (0..count).map(|number| format!("@daily job-{number}\n")).collect::<String>();
+        for (count, expected) in [(JOBS_MAX + 3, 3), (JOBS_MAX + 3, 3), (JOBS_MAX + 5, 5), (1, 5), (JOBS_MAX + 1, 6)] {
+            read(&mut jobs, OWN, &table(count));
+            assert_eq!(jobs.left_out(), expected, "{count}");
+        }
+        let mut jobs = CronJobs::default();
+        let mut read_all = || {
+            (0..TABLES_MAX + 2).for_each(|number| read(&mut jobs, &format!("/etc/cron.d/{number}"), "@daily root x\n"));
+            jobs.left_out()
+        };
+        assert_eq!((read_all(), read_all()), (2, 2));
+        for number in 0..2 * CROWDED_MAX {
+            read(&mut jobs, &format!("/etc/cron.d/more-{number}"), "@daily root x\n");
+        }
+        assert!(jobs.crowded.len() <= CROWDED_MAX);
+    }
+
+    #[test]
+    fn a_table_that_is_gone_is_read_once_more_and_makes_room() {
+        let mut jobs = CronJobs::default();
+        for number in 0..=TABLES_MAX {
+            read(&mut jobs, &format!("/etc/cron.d/{number}"), "@daily root x\n");
+        }
+        let known: Vec<_> = jobs.known().cloned().collect();
+        assert_eq!(known.len(), TABLES_MAX + 1, "what had no room is known, too");
+        known.iter().for_each(|path| jobs.read(path, b""));
+        assert_eq!(jobs.known().count(), 0);
+        read(&mut jobs, NODES, "@daily root x\n");
+        assert_eq!((jobs.tables.len(), jobs.left_out()), (1, 1));
     }
 }

@@ -134,6 +134,11 @@ impl Pipeline {
         self.links.jobs.unread().cloned().collect()
     }
 
+    /// Tables of cron's of which something is remembered: to be read with all others, so that what is gone is forgotten.
+    pub fn known_tables(&self) -> Vec<Arc<str>> {
+        self.links.jobs.known().cloned().collect()
+    }
+
     /// Containers that the runtime is to be asked for.
     pub fn take_requests(&mut self) -> Vec<Arc<CgroupContainer>> {
         self.containers.take_requests()

@@ -42,7 +42,13 @@ impl StateFile {
         match write(&self.path, &text) {
             Ok(()) => {
                 self.failing = false;
-                (left_out > before).then(|| format!("{left_out} sessions have no room in {}", self.path.display()))
+                let said = || {
+                    format!(
+                        "{left_out} sessions, or what they left to run later, have no room in {}",
+                        self.path.display()
+                    )
+                };
+                (left_out > before).then(said)
             }
             Err(_) if self.failing => None,
             Err(error) => {

@@ -7,6 +7,7 @@ use std::{collections::VecDeque, sync::Arc};
 use postern_ebpf::abi::ProcessKey;
 use rustc_hash::FxHashMap;
 
+use super::left::Left;
 use crate::event::{Arguments, Confidence, Entry, Process, Session};
 
 /// Programs that ask a runtime for containers and for processes in them.
@@ -29,8 +30,6 @@ const STARTS: [&str; 6] = ["start", "restart", "try-restart", "reload-or-restart
 pub(super) const SERVICE: &str = ".service";
 /// The program that has init log somebody in, and run a shell.
 const MACHINECTL: &str = "machinectl";
-/// How long after somebody asked for what runs later it is thought to be theirs, in nanoseconds.
-pub(super) const LATER_NS: u64 = 24 * 3_600 * 1_000_000_000;
 /// The fewest digits of a container's id that name it beyond doubt.
 const ID_DIGITS: usize = 8;
 
@@ -39,7 +38,9 @@ const ID_DIGITS: usize = 8;
 pub(super) struct Clients {
     at_once: VecDeque<Client>,
     /// By whose jobs atd is asked for: who asked last, by `at` or `batch`.
-    later: FxHashMap<Arc<str>, Client>,
+    later: FxHashMap<Arc<str>, Left>,
+    /// Whether one of those was added since this was looked at.
+    pub(super) changed: bool,
 }
 
 struct Client {
@@ -100,8 +101,21 @@ impl Clients {
         if self.later.len() >= CLIENTS_MAX {
             self.later.clear();
         }
-        let client = Client { process: Arc::clone(process), entry: Arc::clone(entry), ended_ns: None };
-        self.later.insert(user, client);
+        let how = reason(process, "asked for jobs of this user");
+        self.later.insert(user, Left::new(entry, how, process.key.start_ns));
+        self.changed = true;
+    }
+
+    /// Who asked for jobs of each user's.
+    pub(super) fn later(&self) -> impl Iterator<Item = (&Arc<str>, &Left)> {
+        self.later.iter()
+    }
+
+    /// As another run knew it.
+    pub(super) fn restore_later(&mut self, user: &str, by: Left) {
+        if self.later.len() < CLIENTS_MAX {
+            self.later.insert(user.into(), by);
+        }
     }
 
     /// A process has ended.
@@ -152,9 +166,7 @@ impl Clients {
 
     /// Who asked last for jobs of that user.
     pub(super) fn asked_later(&self, user: &str, since_boot_ns: u64) -> Option<Asked> {
-        let client = self.later.get(user)?;
-        let recent = since_boot_ns.saturating_sub(client.process.key.start_ns) < LATER_NS;
-        recent.then(|| client.asked(Confidence::Likely, "asked for jobs of this user"))
+        self.later.get(user)?.asked(since_boot_ns)
     }
 
     fn forget(&mut self, now_ns: u64) {
@@ -164,9 +176,12 @@ impl Clients {
 
 impl Client {
     fn asked(&self, confidence: Confidence, how: &str) -> Asked {
-        let reason = format!("{} (pid {}) {how}", self.process.executable_name(), self.process.key.tgid).into();
-        Asked::new(Arc::clone(&self.entry), confidence, reason)
+        Asked::new(Arc::clone(&self.entry), confidence, reason(&self.process, how))
     }
+}
+
+fn reason(process: &Process, how: &str) -> Arc<str> {
+    format!("{} (pid {}) {how}", process.executable_name(), process.key.tgid).into()
 }
 
 /// Whether an argument is a container's id, or enough of its beginning.
@@ -202,6 +217,7 @@ mod tests {
     use super::*;
     use crate::{
         event::EntryType,
+        pipeline::left::LATER_NS,
         replay::{self, key},
     };
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{clients::Asked, crontab, units::Written};
+use super::{clients::Asked, crontab, left::Left};
 use crate::{
     event::{Entry, FileAction, FileChange, Process},
     process::Known,
@@ -23,18 +23,20 @@ const CROWDED_MAX: usize = 1_024;
 const CRONS: [&str; 3] = ["cron", "crond", "busybox"];
 
 /// By their commands: who added each, if it was somebody in a session.
-type Jobs = FxHashMap<Arc<str>, Option<Written>>;
+type Jobs = FxHashMap<Arc<str>, Option<Left>>;
 
 /// What is known of cron's jobs.
 #[derive(Default)]
 pub(super) struct CronJobs {
     tables: FxHashMap<Arc<str>, Jobs>,
     /// Tables that are to be read, and who wrote each last.
-    unread: FxHashMap<Arc<str>, Written>,
+    unread: FxHashMap<Arc<str>, Left>,
     /// Programs in the folders of those that cron runs every hour, day and so on.
-    parts: FxHashMap<Arc<str>, Written>,
+    parts: FxHashMap<Arc<str>, Left>,
     /// Whether anybody in a session added a job at all.
     has_writers: bool,
+    /// Whether one did since this was looked at.
+    pub(super) changed: bool,
     /// By their tables, which are read again and again: how many jobs there is no room for, as far as that is counted.
     crowded: FxHashMap<Arc<str>, u64>,
     /// Jobs, or tables, that there was no room for.
@@ -45,7 +47,7 @@ impl CronJobs {
     /// Somebody under a session changed a file.
     pub(super) fn note(&mut self, file: &FileChange, entry: &Arc<Entry>, now_ns: u64) {
         let Some(path) = file.path.as_ref().filter(|_| !file.is_directory) else { return };
-        let written = || Written::new(entry, path, now_ns);
+        let written = || Left::written(entry, path, now_ns);
         if crontab::is_table(path) {
             if self.unread.len() < TABLES_MAX || self.unread.contains_key(path) {
                 self.unread.insert(Arc::clone(path), written());
@@ -57,7 +59,7 @@ impl CronJobs {
                 self.parts.clear();
             }
             self.parts.insert(Arc::clone(path), written());
-            self.has_writers = true;
+            (self.has_writers, self.changed) = (true, true);
         }
     }
 
@@ -74,6 +76,7 @@ impl CronJobs {
     /// What stands in a table now: nothing if it is gone. What is new in one that somebody wrote is his.
     pub(super) fn read(&mut self, path: &Arc<str>, content: &[u8]) {
         let writer = self.unread.remove(path);
+        self.changed |= writer.is_some();
         let mut jobs = Jobs::default();
         let mut left_out = 0;
         for command in crontab::commands(path, content) {
@@ -107,6 +110,37 @@ impl CronJobs {
             self.crowded.clear();
         }
         self.crowded.insert(Arc::clone(path), count);
+    }
+
+    /// Whose each job is: its table, its command, and who added it.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &Left)> {
+        let all = self.tables.iter().flat_map(|(path, jobs)| jobs.iter().map(move |(command, by)| (path, command, by)));
+        all.filter_map(|(path, command, by)| Some((path, command, by.as_ref()?)))
+    }
+
+    /// Whose each program in a folder of cron's is.
+    pub(super) fn programs(&self) -> impl Iterator<Item = (&Arc<str>, &Left)> {
+        self.parts.iter()
+    }
+
+    /// A job as another run knew it. What else stands in its table is known when that is read.
+    pub(super) fn restore_job(&mut self, path: &str, command: &str, by: Left) {
+        if !crontab::is_table(path) || self.tables.len() >= TABLES_MAX && !self.tables.contains_key(path) {
+            return;
+        }
+        let jobs = self.tables.entry(path.into()).or_default();
+        if jobs.len() < JOBS_MAX {
+            jobs.insert(command.into(), Some(by));
+            self.has_writers = true;
+        }
+    }
+
+    /// A program in a folder of cron's, as another run knew it.
+    pub(super) fn restore_program(&mut self, path: &str, by: Left) {
+        if crontab::is_part(path) && self.parts.len() < PARTS_MAX {
+            self.parts.insert(path.into(), by);
+            self.has_writers = true;
+        }
     }
 
     /// How many jobs, or tables, there was no room for.
@@ -216,7 +250,8 @@ mod tests {
     #[test]
     fn what_there_is_no_room_for_is_counted_once_however_often_it_is_read() {
         let mut jobs = CronJobs::default();
-        let table = |count: usize| (0..count).map(|number| format!("@daily job-{number}\n")).collect::<String>();
+        let table =
+            |count: usize| (0..count).map(|number| format!("@daily job-{number}\n")).collect::<Vec<_>>().concat();
         for (count, expected) in [(JOBS_MAX + 3, 3), (JOBS_MAX + 3, 3), (JOBS_MAX + 5, 5), (1, 5), (JOBS_MAX + 1, 6)] {
             read(&mut jobs, OWN, &table(count));
             assert_eq!(jobs.left_out(), expected, "{count}");
@@ -241,7 +276,9 @@ mod tests {
         }
         let known: Vec<_> = jobs.known().cloned().collect();
         assert_eq!(known.len(), TABLES_MAX + 1, "what had no room is known, too");
-        known.iter().for_each(|path| jobs.read(path, b""));
+        for path in &known {
+            jobs.read(path, b"");
+        }
         assert_eq!(jobs.known().count(), 0);
         read(&mut jobs, NODES, "@daily root x\n");
         assert_eq!((jobs.tables.len(), jobs.left_out()), (1, 1));

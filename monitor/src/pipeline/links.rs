@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::{
     clients::{Asked, Clients},
     entries::{Crossing, is_executor, is_from_init, is_from_users_own},
     jobs::CronJobs,
+    left::Left,
+    saved::{SavedLeft, SavedWhat},
     units::Units,
 };
 use crate::{
     container::cgroup::CgroupContainer,
-    event::{Entry, EntryType, FileChange, Login, Process},
+    event::{Entry, EntryType, FileChange, Login, Process, Session},
     process::Known,
     record::Exec,
 };
@@ -33,6 +37,38 @@ pub(super) struct Arrived<'a> {
 }
 
 impl Links {
+    /// Whether something was left to run later that was not at the last look.
+    pub(super) fn take_changed(&mut self) -> bool {
+        let changed = [&mut self.clients.changed, &mut self.units.changed, &mut self.jobs.changed];
+        changed.map(std::mem::take).contains(&true)
+    }
+
+    /// All that another run needs to know; what was left last comes last.
+    pub(super) fn save(&self) -> Vec<SavedLeft> {
+        let text = |text: &Arc<str>| text.to_string();
+        let units = self.units.iter().map(|(service, by)| (SavedWhat::Unit(text(service)), by));
+        let jobs = self.jobs.jobs().map(|(table, command, by)| (SavedWhat::CronJob(text(table), text(command)), by));
+        let programs = self.jobs.programs().map(|(path, by)| (SavedWhat::CronProgram(text(path)), by));
+        let at = self.clients.later().map(|(user, by)| (SavedWhat::AtJobs(text(user)), by));
+        let all = units.chain(jobs).chain(programs).chain(at);
+        let mut all: Vec<SavedLeft> = all.filter_map(|(what, by)| by.save(what)).collect();
+        all.sort_by(|one, other| (one.at, &one.what).cmp(&(other.at, &other.what)));
+        all
+    }
+
+    /// Takes in what another run left, with the sessions that are known of.
+    pub(super) fn restore(&mut self, saved: &[SavedLeft], sessions: &FxHashMap<Arc<str>, Arc<Session>>, now_ns: u64) {
+        for left in saved {
+            let Some(by) = Left::load(left, sessions, now_ns) else { continue };
+            match &left.what {
+                SavedWhat::Unit(service) => self.units.restore(service, by),
+                SavedWhat::CronJob(table, command) => self.jobs.restore_job(table, command, by),
+                SavedWhat::CronProgram(path) => self.jobs.restore_program(path, by),
+                SavedWhat::AtJobs(user) => self.clients.restore_later(user, by),
+            }
+        }
+    }
+
     /// Somebody under a session changed a file.
     pub(super) fn note(&mut self, file: &FileChange, entry: &Arc<Entry>, now_ns: u64) {
         self.units.note(file, entry, now_ns);

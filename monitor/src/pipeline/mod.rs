@@ -9,6 +9,7 @@ mod entries;
 mod files;
 mod input;
 mod jobs;
+mod left;
 mod links;
 mod maintenance;
 mod multiplexers;

@@ -86,6 +86,12 @@ impl Entries {
         gone
     }
 
+    /// The sessions that logins opened, by their ids.
+    pub(super) fn sessions(&self) -> FxHashMap<Arc<str>, Arc<Session>> {
+        let all = self.open.values().chain(self.past.iter().map(|(_, open)| open));
+        all.filter_map(|open| open.login.session.as_ref()).map(|it| (Arc::clone(&it.id), Arc::clone(it))).collect()
+    }
+
     /// The processes that run are taken in: what is left of the other run is of processes that have gone.
     pub(super) fn end_restoring(&mut self) {
         self.restored = Restored::default();
@@ -158,7 +164,7 @@ fn login_class(entry_type: EntryType) -> Option<LoginClass> {
     LoginClass::ENTRIES.into_iter().find(|&class| door(class) == entry_type)
 }
 
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     cut(text, TEXT_MAX).to_owned()
 }
 
@@ -290,7 +296,7 @@ fn load_login(decoder: &Decoder, saved: &SavedLogin) -> Option<(ProcessKey, Open
     Some((process, open, summary))
 }
 
-fn save_entry(entry: &Entry) -> Option<SavedEntry> {
+pub(super) fn save_entry(entry: &Entry) -> Option<SavedEntry> {
     Some(SavedEntry {
         leader: saved_key(entry.leader),
         login: entry.login.map(saved_key),
@@ -302,7 +308,7 @@ fn save_entry(entry: &Entry) -> Option<SavedEntry> {
     })
 }
 
-fn load_entry(saved: &SavedEntry) -> Option<Entry> {
+pub(super) fn load_entry(saved: &SavedEntry) -> Option<Entry> {
     let session = load_session(&saved.session)?;
     let entry = Entry {
         login: saved.login.map(key),

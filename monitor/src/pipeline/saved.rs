@@ -5,11 +5,14 @@
 use serde::{Deserialize, Serialize};
 
 /// The form that is written, and the only one that is read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The longest text, in bytes.
 pub const BYTES_MAX: usize = 768 << 10;
-/// How many logins, and how many entries, are kept.
+/// How many logins, how many entries, and how much of what is left to run later, are kept.
 pub const KEPT_MAX: usize = 1_024;
+/// The longest name of what is left to run later, in bytes: cron runs no command of more than 1,000, and what cannot be printed
+/// takes more.
+pub const WHAT_MAX: usize = 8 << 10;
 /// The longest text in it, in bytes.
 pub const TEXT_MAX: usize = 1_024;
 /// The longest list in it.
@@ -26,6 +29,8 @@ pub struct Saved {
     pub logins: Vec<SavedLogin>,
     /// Entries below a session that began with a process of their own.
     pub entries: Vec<SavedEntry>,
+    /// What was left to run later, in sessions that may be over.
+    pub left: Vec<SavedLeft>,
 }
 
 /// A process: its pid, and when it started, in nanoseconds since boot and in whole ticks.
@@ -134,6 +139,34 @@ pub struct SavedEntry {
     pub multiplexer: Option<SavedKey>,
 }
 
+/// What somebody in a session left for others to run later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedLeft {
+    /// What it is.
+    pub what: SavedWhat,
+    /// What was done for it.
+    pub how: String,
+    /// When, in nanoseconds since boot.
+    pub at: u64,
+    /// By whom.
+    pub by: SavedEntry,
+}
+
+/// What somebody left, by the name that it has where it is run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SavedWhat {
+    /// The service that a unit's file is about.
+    Unit(String),
+    /// A table of cron's, and the command in it.
+    CronJob(String, String),
+    /// A program in a folder whose programs cron runs.
+    CronProgram(String),
+    /// The user whose jobs atd runs.
+    AtJobs(String),
+}
+
 /// Why a text is not what was kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
@@ -163,17 +196,22 @@ impl Saved {
         Self { version: VERSION, boot_id: boot_id.to_owned(), ..Self::default() }
     }
 
-    /// The text, and how many logins and entries had no room in it: those that came first go first.
+    /// The text, and how much had no room in it: what was left to run later goes before sessions do, and of each what came first.
     pub fn encode(mut self) -> (Vec<u8>, usize) {
         let over = |length: usize| length.saturating_sub(KEPT_MAX);
-        let mut left_out = over(self.logins.len()) + over(self.entries.len());
+        let mut left_out = over(self.logins.len()) + over(self.entries.len()) + over(self.left.len());
         self.logins.drain(..over(self.logins.len()));
         self.entries.drain(..over(self.entries.len()));
+        self.left.drain(..over(self.left.len()));
         loop {
             // Values of these kinds always have a text.
             let text = serde_json::to_vec(&self).unwrap_or_default();
             if text.len() <= BYTES_MAX {
                 return (text, left_out);
+            }
+            if !self.left.is_empty() {
+                left_out += self.left.drain(..self.left.len().div_ceil(2)).count();
+                continue;
             }
             let (logins, entries) = (self.logins.len().div_ceil(2), self.entries.len().div_ceil(2));
             self.logins.drain(..logins);
@@ -199,11 +237,32 @@ impl Saved {
     fn is_bounded(&self) -> bool {
         self.logins.len() <= KEPT_MAX
             && self.entries.len() <= KEPT_MAX
+            && self.left.len() <= KEPT_MAX
             && self.logins.iter().all(SavedLogin::is_bounded)
-            && self
-                .entries
-                .iter()
-                .all(|entry| entry.session.is_bounded() && all_short([&entry.observed, &entry.entry_type].into_iter()))
+            && self.entries.iter().all(SavedEntry::is_bounded)
+            && self.left.iter().all(SavedLeft::is_bounded)
+    }
+}
+
+impl SavedEntry {
+    fn is_bounded(&self) -> bool {
+        self.session.is_bounded() && all_short([&self.observed, &self.entry_type].into_iter())
+    }
+}
+
+impl SavedLeft {
+    fn is_bounded(&self) -> bool {
+        self.what.is_bounded() && all_short([&self.how].into_iter()) && self.by.is_bounded()
+    }
+}
+
+impl SavedWhat {
+    /// Whether another run would take it.
+    pub fn is_bounded(&self) -> bool {
+        match self {
+            Self::Unit(name) | Self::CronProgram(name) | Self::AtJobs(name) => name.len() <= WHAT_MAX,
+            Self::CronJob(table, command) => table.len() <= WHAT_MAX && command.len() <= WHAT_MAX,
+        }
     }
 }
 
@@ -246,10 +305,21 @@ mod tests {
         }
     }
 
+    fn left(what: SavedWhat) -> SavedLeft {
+        SavedLeft { what, how: "wrote it".into(), at: 7, by: SavedEntry::default() }
+    }
+
     #[test]
     fn what_is_written_is_read_back() {
         let entry = SavedEntry { leader: SavedKey(7, 0), ..SavedEntry::default() };
-        let saved = Saved { logins: vec![login(1), login(2)], entries: vec![entry], ..Saved::new("boot") };
+        let what = [
+            SavedWhat::Unit("web.service".into()),
+            SavedWhat::CronJob("/etc/crontab".into(), "x".into()),
+            SavedWhat::CronProgram("/etc/cron.daily/x".into()),
+            SavedWhat::AtJobs("ops".into()),
+        ];
+        let left = what.map(left).to_vec();
+        let saved = Saved { logins: vec![login(1), login(2)], entries: vec![entry], left, ..Saved::new("boot") };
         let (text, left_out) = saved.clone().encode();
         assert_eq!((Saved::parse(&text), left_out), (Ok(saved), 0));
     }
@@ -266,21 +336,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_to_run_later_makes_room_for_sessions() {
+        let later = |number: usize| left(SavedWhat::Unit(format!("{number:0>WHAT_MAX$}")));
+        let count = 2 * KEPT_MAX;
+        let saved = Saved { logins: vec![login(1)], left: (0..count).map(later).collect(), ..Saved::new("boot") };
+        let (text, left_out) = saved.encode();
+        let read = Saved::parse(&text).expect("readable");
+        assert_eq!((read.logins.len(), read.left.len() + left_out), (1, count));
+        assert_eq!(read.left.last(), Some(&later(count - 1)), "what came last is kept");
+    }
+
+    #[test]
     fn anything_else_is_refused_as_a_whole() {
-        let long = "x".repeat(TEXT_MAX + 1);
+        let within = |logins: &str, left: &str| {
+            format!(r#"{{"version":2,"boot_id":"b","entries":[],"logins":{logins},"left":[{left}]}}"#)
+        };
+        let by = serde_json::to_string(&SavedEntry::default()).expect("a text");
+        let later =
+            |what: &str, how: &str| within("[]", &format!(r#"{{"what":{what},"how":"{how}","at":0,"by":{by}}}"#));
+        let (long, longer) = ("x".repeat(TEXT_MAX + 1), "x".repeat(WHAT_MAX + 1));
         for (text, expected) in [
-            (r#"{"version":2,"else":[]}"#.to_owned(), Unusable::Version(2)),
-            (
-                format!(r#"{{"version":1,"boot_id":"b","entries":[],"logins":[{{"user":"{long}"}}]}}"#),
-                Unusable::Unbounded,
-            ),
+            (r#"{"version":1,"else":[]}"#.to_owned(), Unusable::Version(1)),
+            (within(&format!(r#"[{{"user":"{long}"}}]"#), ""), Unusable::Unbounded),
+            (later(r#"{"unit":"x"}"#, &long), Unusable::Unbounded),
+            (later(&format!(r#"{{"unit":"{longer}"}}"#), "x"), Unusable::Unbounded),
+            (later(&format!(r#"{{"cron-job":["x","{longer}"]}}"#), "x"), Unusable::Unbounded),
             (" ".repeat(BYTES_MAX + 1), Unusable::Long),
         ] {
             assert_eq!(Saved::parse(text.as_bytes()), Err(expected));
         }
-        for text in
-            ["", "[]", "null", r#"{"version":1}"#, r#"{"version":1,"boot_id":"b","entries":[],"logins":[],"more":1}"#]
-        {
+        assert!(Saved::parse(later(r#"{"unit":"x"}"#, "x").as_bytes()).is_ok());
+        let wrong = [r#"{"job":"x"}"#, r#"{"cron-job":["x"]}"#, r#"{"unit":null}"#, r#""unit""#];
+        let wrong = wrong.map(|what| later(what, "x"));
+        let more = within(r#"[],"more":1"#, "");
+        let all = ["", "[]", "null", r#"{"version":2}"#, &more].into_iter().chain(wrong.iter().map(|it| &**it));
+        for text in all {
             assert!(matches!(Saved::parse(text.as_bytes()), Err(Unusable::Senseless(_))), "{text}");
         }
     }

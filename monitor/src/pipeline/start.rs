@@ -22,13 +22,19 @@ impl Pipeline {
         }
         let living = restore::living(processes);
         self.ended = self.entries.restore(&self.decoder, saved, &living, now_ns);
+        self.links.restore(&saved.left, &self.entries.sessions(), now_ns);
         Ok(())
     }
 
     /// What another run is to know, where that has changed since it was asked last, or `always`.
     pub fn save(&mut self, always: bool) -> Option<Saved> {
-        let changed = self.entries.take_changed();
-        (changed || always).then(|| self.entries.save(&self.decoder, self.processes.iter()))
+        // Both are looked at: what is handed out now holds what is new in either.
+        let changed = self.entries.take_changed() | self.links.take_changed();
+        (changed || always).then(|| {
+            let mut saved = self.entries.save(&self.decoder, self.processes.iter());
+            saved.left = self.links.save();
+            saved
+        })
     }
 
     /// Tells of the sessions that ended while no agent ran.

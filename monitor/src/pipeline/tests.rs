@@ -1,6 +1,7 @@
 //! Streams of records, replayed: the same records always yield the same events.
 
 mod init;
+mod later;
 
 use postern_ebpf::abi::{EntryMark, ExecBody, LoginCall, LoginClass};
 

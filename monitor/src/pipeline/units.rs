@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::clients::{Asked, LATER_NS, SERVICE, unit_of};
-use crate::event::{Confidence, Entry, FileAction, FileChange};
+use super::{
+    clients::{Asked, SERVICE, unit_of},
+    left::Left,
+};
+use crate::event::{Entry, FileAction, FileChange};
 
 /// Folders of the units of the node and of its users (systemd.unit(5)).
 const FOLDERS: [&str; 6] = [
@@ -26,28 +29,10 @@ const UNITS_MAX: usize = 256;
 
 /// By the service: who wrote of it last.
 #[derive(Default)]
-pub(super) struct Units(FxHashMap<Arc<str>, Written>);
-
-/// What somebody in a session wrote.
-#[derive(Clone, Debug)]
-pub(super) struct Written {
-    entry: Arc<Entry>,
-    /// The file.
-    path: Arc<str>,
-    at_ns: u64,
-}
-
-impl Written {
-    pub(super) fn new(entry: &Arc<Entry>, path: &Arc<str>, now_ns: u64) -> Self {
-        Self { entry: Arc::clone(entry), path: Arc::clone(path), at_ns: now_ns }
-    }
-
-    /// As what asked for something that runs now, if it is not too long ago.
-    pub(super) fn asked(&self, now_ns: u64) -> Option<Asked> {
-        let recent = now_ns.saturating_sub(self.at_ns) < LATER_NS;
-        let reason = || format!("wrote {}", self.path).into();
-        recent.then(|| Asked::new(Arc::clone(&self.entry), Confidence::Likely, reason()))
-    }
+pub(super) struct Units {
+    writers: FxHashMap<Arc<str>, Left>,
+    /// Whether one was added since this was looked at.
+    pub(super) changed: bool,
 }
 
 impl Units {
@@ -56,20 +41,33 @@ impl Units {
         let is_written = matches!(file.action, FileAction::Created | FileAction::Changed | FileAction::Renamed);
         let Some(path) = file.path.as_ref().filter(|_| is_written) else { return };
         let Some(service) = service_of_file(path) else { return };
-        if self.0.len() >= UNITS_MAX {
-            self.0.clear();
+        if self.writers.len() >= UNITS_MAX {
+            self.writers.clear();
         }
-        self.0.insert(service.into(), Written::new(entry, path, now_ns));
+        self.writers.insert(service.into(), Left::written(entry, path, now_ns));
+        self.changed = true;
+    }
+
+    /// Who wrote of each service.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Left)> {
+        self.writers.iter()
+    }
+
+    /// As another run knew it.
+    pub(super) fn restore(&mut self, service: &str, by: Left) {
+        if self.writers.len() < UNITS_MAX {
+            self.writers.insert(service.into(), by);
+        }
     }
 
     /// Who wrote the unit whose cgroup this is.
     pub(super) fn asked(&self, cgroup: impl FnOnce() -> Vec<u8>, now_ns: u64) -> Option<Asked> {
-        if self.0.is_empty() {
+        if self.writers.is_empty() {
             return None;
         }
         let path = cgroup();
         let service = unit_of(&path);
-        self.0.get(service).or_else(|| self.0.get(&*template(service)?))?.asked(now_ns)
+        self.writers.get(service).or_else(|| self.writers.get(&*template(service)?))?.asked(now_ns)
     }
 }
 
@@ -93,6 +91,7 @@ mod tests {
     use super::*;
     use crate::{
         event::EntryType,
+        pipeline::left::LATER_NS,
         replay::{change, key},
     };
 
@@ -143,6 +142,6 @@ mod tests {
         for number in 0..2 * UNITS_MAX {
             note(&mut units, 1, &format!("/etc/systemd/system/unit-{number}.service"), FileAction::Created);
         }
-        assert!(units.0.len() <= UNITS_MAX);
+        assert!(units.writers.len() <= UNITS_MAX);
     }
 }

@@ -15,12 +15,14 @@ fuzz_target!(|bytes: &[u8]| {
     let within = |start: &str, end: &str| [start.as_bytes(), bytes, end.as_bytes()].concat();
     for text in [
         bytes.to_vec(),
-        within(r#"{"version":1,"boot_id":"b","entries":[],"logins":["#, "]}"),
-        within(r#"{"version":1,"boot_id":"b","entries":[],"logins":[{"#, "}]}"),
-        within(r#"{"version":1,"boot_id":"b","logins":[],"entries":["#, "]}"),
+        within(r#"{"version":2,"boot_id":"b","left":[],"entries":[],"logins":["#, "]}"),
+        within(r#"{"version":2,"boot_id":"b","left":[],"entries":[],"logins":[{"#, "}]}"),
+        within(r#"{"version":2,"boot_id":"b","left":[],"logins":[],"entries":["#, "]}"),
+        within(r#"{"version":2,"boot_id":"b","logins":[],"entries":[],"left":["#, "]}"),
+        within(r#"{"version":2,"boot_id":"b","logins":[],"entries":[],"left":[{"how":"","at":0,"by":{"leader":[1,0],"observed":"","entry_type":"","session":{}},"what":"#, "}]}"),
     ] {
         let Ok(read) = Saved::parse(&text) else { continue };
-        assert!(read.logins.len() <= KEPT_MAX && read.entries.len() <= KEPT_MAX);
+        assert!([read.logins.len(), read.entries.len(), read.left.len()].iter().all(|it| *it <= KEPT_MAX));
         for login in &read.logins {
             assert!(login.user.len() <= TEXT_MAX && login.file_paths.len() <= LIST_MAX);
         }

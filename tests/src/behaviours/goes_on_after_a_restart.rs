@@ -1,6 +1,11 @@
 //! Sessions that are open while the agent restarts: they go on under the same id, with all that was known of them.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -29,6 +34,11 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
         run: left_behind_and_console,
     },
     Behaviour {
+        name: "what a session left cron to run is linked to it after a restart",
+        unavailable: no_cron,
+        run: left_to_cron,
+    },
+    Behaviour {
         name: "a session that ended while no agent ran is said to have ended",
         unavailable: no_sshd,
         run: ended_meanwhile,
@@ -47,6 +57,20 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
 
 fn no_sudo() -> Option<String> {
     no_sshd().or_else(Sudoers::unavailable)
+}
+
+/// What cron's daemon runs at the start, it runs once after a boot: it leaves this behind.
+const REBOOTED: &str = "/run/crond.reboot";
+/// Held by the daemon that runs.
+const CRON_PID: &str = "/run/crond.pid";
+const CRON: &str = "/usr/sbin/cron";
+
+fn no_cron() -> Option<String> {
+    let programs = [CRON, "/usr/bin/crontab"];
+    let missing = || programs.iter().find(|path| !Path::new(path).exists()).map(|path| format!("there is no {path}"));
+    // A second daemon refuses to run, and one that has run would run nothing at its start.
+    let ran = || [REBOOTED, CRON_PID].iter().any(|path| Path::new(path).exists());
+    no_sshd().or_else(missing).or_else(|| ran().then(|| "this machine's own cron runs, or has".to_owned()))
 }
 
 fn no_containers() -> Option<String> {
@@ -185,6 +209,51 @@ fn left_behind_and_console() {
     });
     let stopped = agent.stop();
     assert_eq!((count(&stopped.events, "session-closed"), count(&stopped.events, "session-opened")), (1, 0));
+}
+
+/// cron's daemon, as it runs just after a boot.
+struct Cron(Child);
+
+impl Cron {
+    fn start() -> Self {
+        let mut daemon = Command::new(CRON);
+        daemon.arg("-f").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(daemon.spawn().expect("it starts"))
+    }
+}
+
+impl Drop for Cron {
+    fn drop(&mut self) {
+        // Either fails if it has ended already, and each file may not have been made.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        let _ = [REBOOTED, CRON_PID].map(fs::remove_file);
+    }
+}
+
+fn left_to_cron() {
+    let server = Sshd::start();
+    let user = server.user().clone();
+    let runs = Runs::new("");
+    let mut agent = runs.start();
+    server.by_key("echo '@reboot /bin/echo left-to-cron' | crontab - && /bin/echo has-left-it").succeeded();
+    let before = echo(&mut agent, "has-left-it");
+    agent.wait_for("the logout", |event| action(event) == "session-closed");
+    agent.stop();
+
+    let mut agent = runs.start();
+    let cron = Cron::start();
+    let behind = echo(&mut agent, "left-to-cron");
+    for pointer in ["/postern/session/id", "/postern/session/user", "/postern/session/door"] {
+        assert_eq!(before.pointer(pointer), behind.pointer(pointer), "{pointer}: {before}\n{behind}");
+    }
+    assert_eq!(text(&behind, "/process/entry_leader/entry_meta/type"), "cron");
+    assert_eq!(text(&behind, "/postern/session/confidence"), "likely");
+    assert!(text(&behind, "/postern/session/link").contains("/var/spool/cron/crontabs/"), "{behind}");
+    drop(cron);
+    run(Command::new("/usr/bin/crontab").args(["-u", &user.name, "-r"]), b"", DEADLINE).succeeded();
+    let stopped = agent.stop();
+    assert_eq!(count(&stopped.events, "session-opened"), 0);
 }
 
 fn ended_meanwhile() {

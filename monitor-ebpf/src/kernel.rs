@@ -168,6 +168,12 @@ impl<P: Pointer> Task<P> {
         self.0.at(offset!(task_comm)).address().read()
     }
 
+    /// The same, to be compared.
+    #[inline(always)]
+    pub fn comm_words(self) -> [u64; 2] {
+        self.0.at(offset!(task_comm)).address().read()
+    }
+
     #[inline(always)]
     pub fn mm(self) -> P {
         self.0.at(offset!(task_mm)).follow()
@@ -335,6 +341,13 @@ impl<P: Pointer> File<P> {
     #[inline(always)]
     fn inode(self) -> P {
         self.0.at(offset!(file_inode)).follow()
+    }
+
+    /// The first 16 bytes of its name and, where that is shorter, of what stands behind its closing zero.
+    #[inline(always)]
+    pub fn name_words(self) -> [u64; 2] {
+        let dentry = self.0.at(offset!(file_path)).at(offset!(path_dentry)).follow();
+        Address(dentry.at(offset!(dentry_name_str)).read()).read()
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! Turns bytes from the ring into records. Pure and total: whatever the bytes are, the answer is a record that borrows
 //! from them or an error that says what is wrong, never a panic.
 
-use postern_ebpf::abi::{ExecBody, ExitBody, Header, LogBody, LoginBody, LoginCall, RecordKind};
+use postern_ebpf::abi::{ExecBody, ExitBody, Header, LogBody, LoginBody, LoginCall, RecordKind, TailLengths};
 use zerocopy::FromBytes as _;
 
 /// One decoded record.
@@ -43,6 +43,8 @@ pub struct Exec<'a> {
     pub cwd: Components<'a>,
     /// Cgroup.
     pub cgroup: Components<'a>,
+    /// The environment, each variable ended by a zero byte; the last one may be cut. Only of the first program below an SSH server.
+    pub environment: &'a [u8],
 }
 
 /// A call into libpam.
@@ -132,14 +134,14 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
 }
 
 fn exec<'a>(body: &'a ExecBody, tail: &'a [u8]) -> Result<Exec<'a>, DecodeError> {
-    let lengths = &body.tail;
-    let parts = [lengths.argv, lengths.filename, lengths.interpreter, lengths.executable, lengths.cwd, lengths.cgroup];
+    let TailLengths { argv, filename, interpreter, executable, cwd, cgroup, environment } = body.tail;
+    let parts = [argv, filename, interpreter, executable, cwd, cgroup, environment];
     let said = parts.iter().map(|&length| u64::from(length)).sum::<u64>();
     if said != tail.len() as u64 {
         return Err(DecodeError::Tail { said, has: tail.len() });
     }
     let mut rest = tail;
-    let [argv, filename, interpreter, executable, cwd, cgroup] = parts.map(|length| {
+    let [argv, filename, interpreter, executable, cwd, cgroup, environment] = parts.map(|length| {
         // The sum was checked, so no part is longer than what is left.
         let (part, after) = rest.split_at_checked(length as usize).unwrap_or_default();
         rest = after;
@@ -153,6 +155,7 @@ fn exec<'a>(body: &'a ExecBody, tail: &'a [u8]) -> Result<Exec<'a>, DecodeError>
         executable: Components(executable),
         cwd: Components(cwd),
         cgroup: Components(cgroup),
+        environment,
     })
 }
 
@@ -230,12 +233,13 @@ mod tests {
                 body.tail.argv = 6;
                 body.tail.filename = 2;
                 body.tail.executable = 7;
+                body.tail.environment = 4;
             },
-            b"ls\0-l\0lsls\0bin\0",
+            b"ls\0-l\0lsls\0bin\0A=b\0",
         );
         let Ok(Record { body: Body::Exec(exec), .. }) = decode(&bytes) else { panic!("not an exec") };
         assert_eq!(exec.arguments().collect::<Vec<_>>(), [&b"ls"[..], b"-l"]);
-        assert_eq!(exec.filename, b"ls");
+        assert_eq!((exec.filename, exec.environment), (&b"ls"[..], &b"A=b\0"[..]));
         let mut path = Vec::new();
         exec.executable.write(&mut path);
         assert_eq!(path, b"/bin/ls");

@@ -84,6 +84,11 @@ impl Written {
 
     /// An exec on the node, changed by `change`.
     pub fn exec(sequence: u64, exec: Exec<'_>, change: impl FnOnce(&mut ExecBody)) -> Self {
+        Self::exec_in(sequence, exec, b"", change)
+    }
+
+    /// The same of the first program below an SSH server, with its environment.
+    pub fn exec_in(sequence: u64, exec: Exec<'_>, environment: &[u8], change: impl FnOnce(&mut ExecBody)) -> Self {
         let reversed = |path: &str| {
             let names = path.split('/').rev().filter(|name| !name.is_empty());
             names.flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect::<Vec<u8>>()
@@ -101,8 +106,9 @@ impl Written {
         body.tail.argv = argv.len() as u32;
         body.tail.executable = executable.len() as u32;
         body.tail.cgroup = cgroup.len() as u32;
+        body.tail.environment = environment.len() as u32;
         change(&mut body);
-        Self::new(RecordKind::Exec, sequence, &[body.as_bytes(), &argv, &executable, &cgroup].concat())
+        Self::new(RecordKind::Exec, sequence, &[body.as_bytes(), &argv, &executable, &cgroup, environment].concat())
     }
 
     /// A process's end.

@@ -107,6 +107,8 @@ impl ExecFlags {
     pub const SCRIPT_MEMFD: u32 = 1 << 5;
     /// The parent was not known to the kernel side: its lineage is user space's guess.
     pub const ORPHAN: u32 = 1 << 6;
+    /// The first program below an SSH server that told PAM of no login: its environment is in the tail.
+    pub const ENVIRONMENT: u32 = 1 << 7;
 }
 
 /// Byte lengths of the tail's parts, which follow the body in this order without separators.
@@ -125,6 +127,8 @@ pub struct TailLengths {
     pub cwd: u32,
     /// The cgroup, in the same form.
     pub cgroup: u32,
+    /// The environment, in the form of the arguments (`mm->env_start..env_end`); empty without [`ExecFlags::ENVIRONMENT`].
+    pub environment: u32,
 }
 
 /// What an exec record carries between its header and its tail.
@@ -163,6 +167,8 @@ pub struct ExecBody {
     pub old_tid: u32,
     /// The arguments' length in bytes before any cut.
     pub argv_total: u32,
+    /// The environment's length in bytes before any cut, where it is told.
+    pub environment_total: u32,
     /// [`ExecFlags`].
     pub flags: u32,
     /// Lengths of the tail's parts.
@@ -176,6 +182,8 @@ pub struct ExecBody {
 impl ExecBody {
     /// The most of the arguments that one record holds, in bytes.
     pub const ARGV_MAX: usize = 128 * 1024;
+    /// The most of the environment that one record holds, in bytes. A client can have a server put much into it (`AcceptEnv`).
+    pub const ENVIRONMENT_MAX: usize = 16 * 1024;
     /// The most of one path that a record holds, in bytes (`PATH_MAX`).
     pub const PATH_MAX: usize = 4096;
     /// The most directories of one path that a record holds.

@@ -75,6 +75,8 @@ kernel_fields! {
     cred_user_ns = "cred.user_ns";
     mm_arg_start = "mm_struct.arg_start";
     mm_arg_end = "mm_struct.arg_end";
+    mm_env_start = "mm_struct.env_start";
+    mm_env_end = "mm_struct.env_end";
     mm_exe_file = "mm_struct.exe_file";
     file_path = "file.f_path";
     file_inode = "file.f_inode";

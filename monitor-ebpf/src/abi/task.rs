@@ -39,9 +39,13 @@ pub struct EntryMark {
     pub leader: ProcessKey,
     /// A [`LoginClass`].
     pub class: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// 1 for one of the [`SSH_SERVERS`] and what it forks, until that executes something else; 0 once PAM has told of a login.
+    pub server: u32,
 }
+
+/// What the programs of SSH servers are called that may let somebody in without PAM. They say from where in the environment of
+/// that person's first program.
+pub const SSH_SERVERS: [&str; 6] = ["sshd", "sshd-session", "dropbear", "tinysshd", "teleport", "tailscaled"];
 
 impl EntryMark {
     /// The class of the login, where that makes an entry.

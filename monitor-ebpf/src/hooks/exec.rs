@@ -12,7 +12,10 @@ use postern_ebpf::abi::{
     EntryMark, ExecBody, ExecFlags, Header, HookId, LoginClass, ProcessKey, RecordKind, TailLengths, TaskState,
 };
 
-use super::tail::{Part, Tail};
+use super::{
+    servers::is_server,
+    tail::{Part, Tail},
+};
 use crate::{
     kernel::{Address, File, Pointer, Task, Typed, offset},
     maps::{EXEC_SCRATCH, FIELDS, TASKS},
@@ -57,7 +60,9 @@ fn exec<P: Pointer>(task: Task<P>, old_tid: u32, bprm: P) -> i32 {
     };
     // SAFETY: the slot is this CPU's own, and the kernel does not run this program twice at once on one CPU.
     let record = unsafe { &mut *record };
-    let lineage = follow_lineage(task);
+    let comm = task.comm_words();
+    record.body.comm = zerocopy::transmute!(comm);
+    let lineage = follow_lineage(task, comm);
     fill_body(&mut record.body, task, old_tid, &lineage);
     fill_tail(record, task, bprm);
     // Both may be alerts: a program from memory, and a step into a container or out of one.
@@ -80,24 +85,29 @@ pub struct Lineage {
     pub parent_image: ProcessKey,
     pub entry: EntryMark,
     pub orphan: bool,
+    /// Whether it is the first program below an SSH server.
+    pub first: bool,
 }
 
 /// Brings the process's state up to date: from here on its own exec is what its children inherit, and if it is the
 /// first to execute under a login, it leads that entry.
 #[inline(always)]
-fn follow_lineage(task: Task<impl Pointer>) -> Lineage {
+fn follow_lineage(task: Task<impl Pointer>, comm: [u64; 2]) -> Lineage {
     let process = task.key();
     let parent = task.parent().key();
     let parent_image = TASKS.get_ptr(parent.tgid).map_or(ProcessKey::NONE, |state| {
         // SAFETY: the map's value lives until the program returns.
         unsafe { (*state).image }
     });
-    let fresh = TaskState { image: process, entry: EntryMark::default(), reported: 1, reserved: 0 };
+    let mut server = is_server(comm);
+    let entry = EntryMark { server: u32::from(server), ..EntryMark::default() };
+    let fresh = TaskState { image: process, entry, reported: 1, reserved: 0 };
     let Some(own) = TASKS.get_ptr_mut(process.tgid) else {
         if TASKS.insert(process.tgid, fresh, 0).is_err() {
             untracked(HookId::Exec);
         }
-        return Lineage { process, previous: ProcessKey::NONE, parent, parent_image, entry: fresh.entry, orphan: true };
+        let previous = ProcessKey::NONE;
+        return Lineage { process, previous, parent, parent_image, entry: fresh.entry, orphan: true, first: false };
     };
     // SAFETY: the map's value lives until the program returns; only this process's own hooks write it.
     let own = unsafe { &mut *own };
@@ -105,9 +115,16 @@ fn follow_lineage(task: Task<impl Pointer>) -> Lineage {
     if own.entry.class != LoginClass::None as u32 && own.entry.leader.is_none() {
         own.entry.leader = process;
     }
+    let below_server = own.entry.server != 0;
+    if below_server && !server {
+        // A server that executes itself anew by a descriptor has that for its name.
+        server = is_server(File(task.mm().at(offset!(mm_exe_file)).follow()).name_words());
+    }
+    own.entry.server = u32::from(server);
     own.image = process;
     own.reported = 1;
-    Lineage { process, previous, parent, parent_image, entry: own.entry, orphan: false }
+    let first = below_server && !server;
+    Lineage { process, previous, parent, parent_image, entry: own.entry, orphan: false, first }
 }
 
 #[inline(always)]
@@ -118,6 +135,9 @@ pub fn fill_body(body: &mut ExecBody, task: Task<impl Pointer>, old_tid: u32, li
     body.parent_image = lineage.parent_image;
     body.entry = lineage.entry;
     body.flags = if lineage.orphan { ExecFlags::ORPHAN } else { 0 };
+    if lineage.first {
+        body.flags |= ExecFlags::ENVIRONMENT;
+    }
     body.group_leader = task.leader(PIDTYPE_PGID);
     body.session_leader = task.leader(PIDTYPE_SID);
     body.credentials = task.credentials();
@@ -126,7 +146,6 @@ pub fn fill_body(body: &mut ExecBody, task: Task<impl Pointer>, old_tid: u32, li
     body.tty = task.tty();
     body.inner_pid = inner_pid;
     body.old_tid = old_tid;
-    body.comm = task.comm();
     body.parent_comm = task.parent().comm();
     let file = File(task.mm().at(offset!(mm_exe_file)).follow());
     body.file = file.identity();
@@ -161,9 +180,16 @@ fn fill_tail<P: Pointer>(record: &mut ExecRecord, task: Task<P>, bprm: P) {
         }
     }
     fill_paths(body, tail, task);
+    body.environment_total = 0;
+    if body.flags & ExecFlags::ENVIRONMENT != 0 {
+        let start = mm.at(offset!(mm_env_start)).read::<u64>();
+        let total = mm.at(offset!(mm_env_end)).read::<u64>().wrapping_sub(start);
+        body.environment_total = total as u32;
+        body.tail.environment = tail.environment(start, total).unwrap_or(0);
+    }
 }
 
-/// The last parts of the tail: the running file, the working directory, the cgroup.
+/// Parts of the tail that every process has: the running file, the working directory, the cgroup.
 #[inline(always)]
 pub fn fill_paths(body: &mut ExecBody, tail: &mut Tail, task: Task<impl Pointer>) {
     let mm = task.mm();

@@ -5,6 +5,7 @@ mod exit;
 mod fork;
 mod pam;
 mod seed;
+mod servers;
 mod syslog;
 mod tail;
 

@@ -96,7 +96,7 @@ fn mark_entry(task: Task<Address>) {
     if class == LoginClass::UserChange as u32 || class == LoginClass::Other as u32 || task.euid() != 0 {
         return;
     }
-    let entry = EntryMark { login: process, leader: ProcessKey::NONE, class, reserved: 0 };
+    let entry = EntryMark { login: process, leader: ProcessKey::NONE, class, server: 0 };
     if let Some(state) = TASKS.get_ptr_mut(process.tgid) {
         // SAFETY: the map's value lives until the program returns; only this process's own hooks write it.
         unsafe { (*state).entry = entry };

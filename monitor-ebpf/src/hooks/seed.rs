@@ -45,11 +45,12 @@ fn tell(sequence: Typed, task: Task<Typed>, tgid: u32) {
     let record = unsafe { &mut *record };
     let (none, process, parent) = (ProcessKey::NONE, task.key(), task.parent().key());
     let entry = EntryMark::default();
-    let lineage = Lineage { process, previous: none, parent, parent_image: none, entry, orphan: false };
+    let lineage = Lineage { process, previous: none, parent, parent_image: none, entry, orphan: false, first: false };
     fill_body(&mut record.body, task, tgid, &lineage);
+    record.body.comm = task.comm();
     record.tail.start();
     record.body.tail = TailLengths::default();
-    record.body.argv_total = 0;
+    (record.body.argv_total, record.body.environment_total) = (0, 0);
     fill_paths(&mut record.body, &mut record.tail, task);
     let length = record.length();
     record.header =

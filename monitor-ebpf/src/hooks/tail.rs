@@ -10,9 +10,10 @@ use crate::{
     maps::FIELDS,
 };
 
-/// Room for the arguments, and for two given and three resolved paths. A path's last name may begin below the limit
-/// and end a name's length above it.
-const ROOM: usize = ExecBody::ARGV_MAX + 5 * (ExecBody::PATH_MAX + NAME) + ExecBody::PATH_MAX;
+/// Room for the arguments, for two given and three resolved paths, and for the environment. A path's last name may begin
+/// below the limit and end a name's length above it.
+const ROOM: usize =
+    ExecBody::ARGV_MAX + 5 * (ExecBody::PATH_MAX + NAME) + ExecBody::PATH_MAX + ExecBody::ENVIRONMENT_MAX;
 
 /// `NAME_MAX` and a closing zero.
 const NAME: usize = 256;
@@ -70,6 +71,27 @@ impl Tail {
             return None;
         }
         store(&mut self.used, length);
+        Some(length as u32)
+    }
+
+    /// Appends the environment; returns how many bytes were read, or `None` if it cannot be read.
+    #[inline(always)]
+    pub fn environment(&mut self, from: u64, length: u64) -> Option<u32> {
+        let used = self.used();
+        if used > ROOM - ExecBody::ENVIRONMENT_MAX {
+            return None;
+        }
+        let most = ExecBody::ENVIRONMENT_MAX as u64;
+        let length = if length > most { most } else { length };
+        // SAFETY: the check above leaves room for the longest.
+        let result = unsafe {
+            let target = self.bytes.as_mut_ptr().add(used).cast();
+            bpf_probe_read_user(target, length as u32, from as *const c_void)
+        };
+        if result != 0 {
+            return None;
+        }
+        store(&mut self.used, used as u64 + length);
         Some(length as u32)
     }
 

@@ -1,7 +1,7 @@
 //! Entries and access sessions: every process has exactly one entry, made where its lineage crosses a border and inherited
 //! from there on.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use postern_ebpf::abi::{EntryMark, LoginClass, ProcessKey};
 use rustc_hash::FxHashMap;
@@ -41,6 +41,8 @@ pub(super) struct Arrival<'a> {
     pub(super) crossing: Option<Crossing>,
     /// Whether it leads its session (setsid(2)).
     pub(super) leads_session: bool,
+    /// From where somebody came, as an SSH server says it in the environment of their first program.
+    pub(super) client: Option<SocketAddr>,
     /// The runtime's tool that asked for it.
     pub(super) asked: Option<Asked>,
 }
@@ -412,6 +414,7 @@ impl Entries {
             // Which of the two it was nobody can say any more, and no event asks.
             crossing: is_crossing.then_some(Crossing::Started),
             leads_session: false,
+            client: seed.ssh_connection.as_ref().map(|it| it.client),
             asked: None,
         };
         if let Some(class) = mark.entered_by().filter(|_| restored.is_some() && is_orphan && !is_crossing) {
@@ -455,6 +458,11 @@ impl Entries {
         };
         self.add(key, open);
     }
+}
+
+/// Where an SSH server says that somebody came from.
+pub(super) fn source(client: SocketAddr) -> Source {
+    Source { address: Some(client.ip().to_string().into()), ip: Some(client.ip()), port: Some(client.port()) }
 }
 
 fn login_entry(open: &OpenLogin, login: ProcessKey, leader: ProcessKey) -> Entry {
@@ -549,16 +557,11 @@ fn seed_mark(process: &Process, parent: Option<&Known>, parent_mark: &EntryMark)
 
 fn seeded_login(seed: &SeedProcess, process: &Process) -> Login {
     let user = process.credentials.login_user.as_ref().unwrap_or(&process.credentials.user);
-    let connection = seed.ssh_connection.as_ref();
     Login {
         door: EntryType::Sshd,
         user: user.name.clone().unwrap_or_else(|| user.id.to_string().into()),
         user_known: Some(true),
-        source: Source {
-            address: connection.map(|it| it.client.ip().to_string().into()),
-            ip: connection.map(|it| it.client.ip()),
-            port: connection.map(|it| it.client.port()),
-        },
+        source: seed.ssh_connection.as_ref().map(|it| source(it.client)).unwrap_or_default(),
         service: "sshd".into(),
         ..Login::default()
     }

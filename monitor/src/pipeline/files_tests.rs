@@ -16,7 +16,7 @@ fn exec(sequence: u64, pid: u32, previous: u32, path: &str, mark: EntryMark) -> 
 fn pipeline() -> (Pipeline, EntryMark) {
     let mut pipeline = replay::pipeline(AccessPolicy::default());
     pipeline.input(Input::FilesWatched(true), 0);
-    let mark = EntryMark { login: key(100), leader: key(110), class: LoginClass::Sshd as u32, reserved: 0 };
+    let mark = EntryMark { login: key(100), leader: key(110), class: LoginClass::Sshd as u32, server: 0 };
     let records = [
         exec(0, 100, 1, "/usr/sbin/sshd", EntryMark::default()),
         Written::login(1, 100, LoginCall::Start, "sshd"),

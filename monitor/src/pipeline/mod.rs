@@ -48,6 +48,7 @@ use crate::{
     process::{
         Decoder, Known, ProcessTable,
         login::{LoginTracker, Outcome},
+        proc_text::ssh_client,
         to_tick,
     },
     record::{self, DecodeError, Exec},
@@ -309,6 +310,7 @@ impl Pipeline {
                 container: container.as_ref(),
                 crossing,
                 leads_session: body.session_leader.tgid == body.process.tgid,
+                client: ssh_client(exec.environment),
                 asked,
             },
             now_ns,
@@ -341,7 +343,7 @@ impl Pipeline {
         }
         self.tell(Body::EXEC, Some(lineage.clone()), container.as_ref(), now_ns);
         if let Some(login) = opened {
-            // Nobody said from where, and how.
+            // Nobody said how, and from where only an environment does.
             self.session_event(Body::SessionOpened(login), body.process, Enrichment::Partial, now_ns);
         }
         if let Some(disputed) = disputed {

@@ -1,9 +1,11 @@
 //! Servers that let people in without PAM: no login is told of there, and who came in is known only by the shape of what such a
-//! server does. What opens this way is marked `likely`.
+//! server does; from where, by what it puts into the environment of their first program. What opens this way is marked `likely`.
 
 use std::sync::Arc;
 
-use super::entries::{Arrival, Entries, Placed};
+use postern_ebpf::abi::SSH_SERVERS;
+
+use super::entries::{Arrival, Entries, Placed, source};
 use crate::{
     event::{Confidence, Door, Entry, EntryType, Login, Process},
     process::{Decoder, to_tick},
@@ -47,6 +49,11 @@ fn server(process: &Process, previous: &Process, leads_session: bool) -> Option<
     (!is_its_own && (leads_session || !server.has_helpers)).then_some(server)
 }
 
+/// Whether the kernel side is to look for a first program below this one.
+pub(super) fn is_ssh_server(process: &Process) -> bool {
+    SSH_SERVERS.contains(&process.executable_name())
+}
+
 impl Entries {
     /// The first program under a server that lets people in without PAM.
     pub(super) fn place_remote(
@@ -66,6 +73,7 @@ impl Entries {
             door: server.door,
             user: user.name.clone().unwrap_or_else(|| user.id.to_string().into()),
             user_known: Some(true),
+            source: arrival.client.map(source).unwrap_or_default(),
             service: server.program.into(),
             ..Login::default()
         };
@@ -73,7 +81,20 @@ impl Entries {
         let open = self.open.get_mut(&to_tick(process.key))?;
         (open.opened, open.marked, open.leader) = (true, false, Some(process.key));
         self.changed = true;
-        let entry = Entry { own_session: open.login.session.clone(), ..Entry::new(server.door, process.key) };
+        let (own_session, source_ip) = (open.login.session.clone(), open.login.source.ip);
+        let entry = Entry { own_session, source_ip, ..Entry::new(server.door, process.key) };
         Some(Placed { opened: Some(Arc::clone(&open.login)), ..Placed::leading(entry, process) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_side_knows_every_ssh_server() {
+        let names: Vec<&str> =
+            SERVERS.iter().filter(|server| server.door == EntryType::Sshd).map(|server| server.program).collect();
+        assert_eq!(names, SSH_SERVERS);
     }
 }

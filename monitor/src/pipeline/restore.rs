@@ -114,12 +114,12 @@ impl Entries {
         let under = |login: ProcessKey, leader: ProcessKey| {
             let (class, known) = of(login)?;
             let leader = if leader.is_none() { known.unwrap_or(process.key) } else { leader };
-            Some(EntryMark { login, leader, class: class as u32, reserved: 0 })
+            Some(EntryMark { login, leader, class: class as u32, server: 0 })
         };
         if self.restored.logins.contains(&process.key) {
             let (class, leader) = of(process.key)?;
             let leader = leader.filter(|leader| *leader == process.key).unwrap_or(ProcessKey::NONE);
-            return Some(EntryMark { login: process.key, leader, class: class as u32, reserved: 0 });
+            return Some(EntryMark { login: process.key, leader, class: class as u32, server: 0 });
         }
         if self.restored.logins.contains(&parent_mark.login) {
             // The login program forks, and what it forks is not yet under the entry's leader.

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use postern_ebpf::abi::ProcessKey;
+use postern_ebpf::abi::{EntryMark, ProcessKey};
 
 use super::{
-    Pipeline, Saved, containers::Containers, maintenance::Told, multiplexers::under_multiplexer, restore,
-    steps::security_context,
+    Pipeline, Saved, containers::Containers, maintenance::Told, multiplexers::under_multiplexer, remote::is_ssh_server,
+    restore, steps::security_context,
 };
 use crate::{
     event::{AgentEvent, Body, Enrichment, Event},
@@ -45,7 +45,7 @@ impl Pipeline {
     }
 
     /// Processes that were there before the agent. Returns the lineage that the kernel side is to carry on.
-    pub fn seed(&mut self, processes: &[SeedProcess], now_ns: u64) -> Vec<(ProcessKey, postern_ebpf::abi::EntryMark)> {
+    pub fn seed(&mut self, processes: &[SeedProcess], now_ns: u64) -> Vec<(ProcessKey, EntryMark)> {
         let mut marks = Vec::with_capacity(processes.len());
         // A parent has started before its child, and in one tick has the lower pid unless pids have just wrapped round.
         let mut order: Vec<&SeedProcess> = processes.iter().collect();
@@ -62,7 +62,9 @@ impl Pipeline {
             }
             let (placed, mark) =
                 self.entries.place_seed(&self.decoder, seed, &process, parent.as_ref(), container.as_ref());
-            marks.push((process.key, mark));
+            // Whom PAM has told of is known.
+            let server = u32::from(mark.entered_by().is_none() && is_ssh_server(&process));
+            marks.push((process.key, EntryMark { server, ..mark }));
             let parent = parent.as_ref().map(|known| &*known.process);
             let placed = under_multiplexer(&mut self.multiplexers, placed, &process, parent);
             // Who attached before the agent was there is attached still, and was told by another run.

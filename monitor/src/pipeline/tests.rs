@@ -2,6 +2,7 @@
 
 mod init;
 mod later;
+mod remote;
 
 use postern_ebpf::abi::{EntryMark, ExecBody, LoginCall, LoginClass};
 
@@ -115,7 +116,7 @@ fn an_sshd_without_pam_lets_in_who_leads_a_session_and_not_its_helpers() {
 #[test]
 fn a_session_is_on_everything_below_it_and_on_nothing_else() {
     let mark =
-        |leader: u32| EntryMark { login: key(100), leader: key(leader), class: LoginClass::Sshd as u32, reserved: 0 };
+        |leader: u32| EntryMark { login: key(100), leader: key(leader), class: LoginClass::Sshd as u32, server: 0 };
     let mut pipeline = pipeline();
     let events = replay(
         &mut pipeline,
@@ -236,7 +237,7 @@ fn bytes_that_are_no_record_are_counted_and_said() {
 
 /// A session of `ops`, whose shell is process 110.
 fn session(pipeline: &mut Pipeline) -> EntryMark {
-    let mark = EntryMark { login: key(100), leader: key(110), class: LoginClass::Sshd as u32, reserved: 0 };
+    let mark = EntryMark { login: key(100), leader: key(110), class: LoginClass::Sshd as u32, server: 0 };
     let records = [
         exec(0, 100, 1, "/usr/sbin/sshd", |_| {}, "/"),
         Written::login(1, 100, LoginCall::Start, "sshd"),

@@ -170,16 +170,29 @@ pub fn variable<'a>(environ: &'a [u8], name: &str) -> Option<&'a [u8]> {
 
 /// Reads `SSH_CONNECTION` as `ssh(1)` describes it: client address, client port, server address, server port.
 pub fn ssh_connection(value: &[u8]) -> Option<SshConnection> {
-    let value = std::str::from_utf8(value).ok()?;
-    let mut parts = value.split(' ');
-    let mut end = || {
-        let address = parts.next()?;
-        // A link-local address carries its interface, which is of no use off this machine.
-        let address: IpAddr = address.split('%').next()?.parse().ok()?;
-        Some(SocketAddr::new(address, parts.next()?.parse().ok()?))
-    };
-    let connection = SshConnection { client: end()?, server: end()? };
+    let mut parts = std::str::from_utf8(value).ok()?.split(' ');
+    let connection = SshConnection { client: end(&mut parts)?, server: end(&mut parts)? };
     parts.next().is_none().then_some(connection)
+}
+
+/// From where somebody came, as an SSH server puts it into an environment: in `SSH_CONNECTION`, or in `SSH_CLIENT`, which is client
+/// address, client port and server port.
+pub fn ssh_client(environ: &[u8]) -> Option<SocketAddr> {
+    let connection = || Some(ssh_connection(variable(environ, "SSH_CONNECTION")?)?.client);
+    connection().or_else(|| {
+        let mut parts = std::str::from_utf8(variable(environ, "SSH_CLIENT")?).ok()?.split(' ');
+        let client = end(&mut parts)?;
+        let _: u16 = parts.next()?.parse().ok()?;
+        parts.next().is_none().then_some(client)
+    })
+}
+
+/// An address and a port.
+fn end<'a>(parts: &mut impl Iterator<Item = &'a str>) -> Option<SocketAddr> {
+    // A link-local address carries its interface, which is of no use off this machine.
+    let address: IpAddr = parts.next()?.split('%').next()?.parse().ok()?;
+    // A server that listens for both kinds may write one of version 4 as one of version 6.
+    Some(SocketAddr::new(address.to_canonical(), parts.next()?.parse().ok()?))
 }
 
 /// Splits the kernel's 32-bit device number (`new_encode_dev`).

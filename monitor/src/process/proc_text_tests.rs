@@ -108,11 +108,41 @@ fn the_connection_is_read_from_the_environment() {
     }
 }
 
+#[test]
+fn the_client_is_read_from_either_variable() {
+    let client = |environ: &str| ssh_client(environ.as_bytes()).map(|it| it.to_string());
+    for (environ, expected) in [
+        ("A=b\0SSH_CONNECTION=192.0.2.7 40022 198.51.100.1 22\0SSH_CLIENT=192.0.2.8 1 22\0", "192.0.2.7:40022"),
+        ("SSH_CLIENT=2001:db8::7 40022 22\0", "[2001:db8::7]:40022"),
+        ("SSH_CONNECTION=UNKNOWN 65535 UNKNOWN 65535\0SSH_CLIENT=192.0.2.8 1 22\0", "192.0.2.8:1"),
+        ("SSH_CONNECTION=::ffff:192.0.2.7 1 ::ffff:192.0.2.8 22\0", "192.0.2.7:1"),
+        // Cut behind all that counts.
+        ("SSH_CONNECTION=192.0.2.7 40022 198.51.100.1 2", "192.0.2.7:40022"),
+    ] {
+        assert_eq!(client(environ).as_deref(), Some(expected), "{environ}");
+    }
+    for none in [
+        "",
+        "\0\0",
+        "SSH_CONNECTION\0",
+        "SSH_CLIENT=192.0.2.8 1\0",
+        "SSH_CLIENT=192.0.2.8 1 22 x\0",
+        "SSH_CLIENT=192.0.2.8  1 22\0",
+        "SSH_CLIENT=192.0.2.8 70000 22\0",
+        "SSH_CLIENT=192.0.2.8\n 1 22\0",
+        "XSSH_CLIENT=192.0.2.8 1 22\0",
+        "SSH_CONNECTION=192.0.2.7 4",
+    ] {
+        assert_eq!(client(none), None, "{none}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = (stat(&bytes), status(&bytes), cgroup(&bytes), single_number(&bytes), namespace(&bytes));
         let _ = (executable(&bytes), variable(&bytes, "SSH_CONNECTION"), ssh_connection(&bytes));
+        let _ = ssh_client(&[b"SSH_CLIENT=".as_slice(), &bytes].concat());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::{
     path::Path,
 };
 
-use postern_ebpf::abi::{ExecBody, FileIdentity, Namespaces, ProcessKey, Tty};
+use postern_ebpf::abi::{ExecBody, FileIdentity, Namespaces, ProcessKey, SSH_SERVERS, Tty};
 use rustc_hash::FxHashSet;
 use rustix::{
     fs::{AtFlags, Mode, OFlags, ResolveFlags, major, minor, openat, openat2, readlinkat, statat},
@@ -101,7 +101,7 @@ pub struct SeedProcess {
     pub inner_pid: u32,
     /// The cgroup's path, chosen as [`proc_text::cgroup`] says.
     pub cgroup: Vec<u8>,
-    /// For a child of an sshd, the connection that its environment names. The session's own user can have changed
+    /// For a child of an SSH server, the connection that its environment names. The session's own user can have changed
     /// that, so it is a hint.
     pub ssh_connection: Option<SshConnection>,
 }
@@ -338,12 +338,14 @@ impl Scan {
         Ok(())
     }
 
-    /// Fills in the connection of each process that an sshd started. Nobody else's environment is read.
+    /// Fills in the connection of each process that an SSH server started. Nobody else's environment is read.
     fn add_connections(&mut self, root: BorrowedFd<'_>) {
         let mut processes = std::mem::take(&mut self.seed.processes);
         let servers: FxHashSet<u32> =
-            processes.iter().filter(|process| is_sshd(process)).map(|process| process.key.tgid).collect();
-        for process in processes.iter_mut().filter(|process| servers.contains(&process.parent) && !is_sshd(process)) {
+            processes.iter().filter(|process| is_ssh_server(process)).map(|process| process.key.tgid).collect();
+        for process in
+            processes.iter_mut().filter(|process| servers.contains(&process.parent) && !is_ssh_server(process))
+        {
             process.ssh_connection = self.connection(root, process.key);
         }
         self.seed.processes = processes;
@@ -399,10 +401,10 @@ fn is_gone(error: Errno) -> bool {
     matches!(error, Errno::SRCH | Errno::NOENT)
 }
 
-/// Whether this is an sshd or one of its processes: OpenSSH 9.8 split `sshd-session` off, 10.0 `sshd-auth`.
-fn is_sshd(process: &SeedProcess) -> bool {
+/// Whether this is an SSH server or one of its processes: OpenSSH 9.8 split `sshd-session` off, 10.0 `sshd-auth`.
+fn is_ssh_server(process: &SeedProcess) -> bool {
     let name = process.executable.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-    matches!(name, b"sshd" | b"sshd-session" | b"sshd-auth")
+    name == b"sshd-auth" || SSH_SERVERS.iter().any(|server| server.as_bytes() == name)
 }
 
 #[cfg(test)]

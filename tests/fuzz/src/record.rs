@@ -24,5 +24,6 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(path.starts_with(b"/"));
         }
         exec.arguments().count();
+        assert!(exec.environment.len() <= bytes.len());
     }
 });

@@ -209,7 +209,7 @@ impl Crowd {
             return EntryMark::default();
         }
         let login = key(FIRST + number);
-        EntryMark { login, leader: login, class: LoginClass::Sshd as u32, reserved: 0 }
+        EntryMark { login, leader: login, class: LoginClass::Sshd as u32, server: 0 }
     }
 
     fn login(&mut self, pid: u32) -> Vec<Written> {

@@ -58,9 +58,9 @@ const CONSOLE: Expected = Expected {
     ..BY_KEY
 };
 
-/// Only the shape of what an SSH server does tells that somebody came in.
+/// Only the shape of what an SSH server does tells that somebody came in, and the environment from where.
 const WITHOUT_PAM: Expected =
-    Expected { remote: false, method: "", confidence: "likely", alerts: &["postern-access-not-allowed"], ..BY_KEY };
+    Expected { method: "", confidence: "likely", alerts: &["postern-access-not-allowed"], ..BY_KEY };
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "login on a terminal", act: |s, m| console(s, &format!("/bin/echo {m}")), expected: CONSOLE },

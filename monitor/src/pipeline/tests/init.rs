@@ -94,7 +94,7 @@ fn what_a_users_own_manager_is_asked_for_is_linked() {
 
 #[test]
 fn a_shell_that_init_logs_in_is_the_session_of_whoever_asked() {
-    let mark = EntryMark { login: key(200), leader: key(200), class: LoginClass::Console as u32, reserved: 0 };
+    let mark = EntryMark { login: key(200), leader: key(200), class: LoginClass::Console as u32, server: 0 };
     let login = || {
         [
             Written::login(6, 200, LoginCall::Start, "login"),

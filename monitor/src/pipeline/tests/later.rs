@@ -180,7 +180,7 @@ fn a_job_of_ats_is_its_owners_after_a_restart() {
         login: replay::key(400),
         leader: replay::key(401),
         class: super::LoginClass::At as u32,
-        reserved: 0,
+        server: 0,
     };
     let events: Vec<Event> = feed(
         &mut pipeline,

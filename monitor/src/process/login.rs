@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     key::to_tick,
-    sshd_log::{self, Line},
+    sshd_log::{self, Line, Spelled},
     text::{cut, printable},
 };
 use crate::{
@@ -277,7 +277,7 @@ impl Attempt {
                 None
             }
             Line::NotAllowed { user, reason } => {
-                self.user = name(user.as_bytes());
+                self.named(user);
                 self.reason = Some(format!("not allowed because {}", cut(reason, NAME_MAX)).into());
                 None
             }
@@ -309,7 +309,7 @@ impl Attempt {
     }
 
     fn peer(&mut self, peer: &sshd_log::Peer<'_>) {
-        self.user = name(peer.user.as_bytes());
+        self.named(peer.user);
         if peer.invalid {
             self.user_known = Some(false);
         }
@@ -318,11 +318,19 @@ impl Attempt {
         self.source.address.get_or_insert_with(|| peer.ip.to_string().into());
     }
 
+    /// What sshd calls whoever comes. It writes only the beginning of a long name, of which PAM was told more.
+    fn named(&mut self, user: Spelled<'_>) {
+        let user = user.bytes();
+        if user.len() < Spelled::MOST || !self.user.as_bytes().starts_with(&user) {
+            self.user = name(&user);
+        }
+    }
+
     fn credential(&mut self, attempt: &sshd_log::Attempt<'_>) {
         self.method = Some(method(attempt.method));
         self.key_type = attempt.key_type.map(|text| name(text.as_bytes()));
         self.fingerprint = attempt.fingerprint.map(|text| name(text.as_bytes()));
-        self.certificate = attempt.certificate.map(|text| name(text.as_bytes()));
+        self.certificate = attempt.certificate.map(|spelled| name(&spelled.bytes()));
         if attempt.peer.as_ref().is_some_and(|peer| !peer.invalid) {
             self.user_known = Some(true);
         }

@@ -147,3 +147,19 @@ fn logins_under_way_are_bounded() {
     }
     assert_eq!((told.tracker.attempts.len(), told.tracker.given_up()), (ATTEMPTS_MAX, 5));
 }
+
+#[test]
+fn a_name_is_told_as_it_was_sent_and_whole() {
+    let mut told = Told::default();
+    told.start("j\u{f6}rg");
+    let (login, _) = failed(told.log(r"Failed password for j\303\266rg from 192.0.2.7 port 50022 ssh2"));
+    assert_eq!(&*login.user, "j\u{f6}rg");
+    // sshd's line has less of it than PAM was told.
+    let long = "n".repeat(255);
+    told.start(&long);
+    let line = format!("Failed password for invalid user {} from 192.0.2.7 port 50022 ssh2", &long[..Spelled::MOST]);
+    assert_eq!(*failed(told.log(&line)).0.user, *long);
+    // And where it names another, it is the last word.
+    let line = format!("Failed password for invalid user {} from 192.0.2.7 port 50022 ssh2", "m".repeat(Spelled::MOST));
+    assert_eq!(&*failed(told.log(&line)).0.user, "m".repeat(Spelled::MOST));
+}

@@ -25,7 +25,7 @@ pub enum Line<'a> {
     /// `User USER from HOST not allowed because REASON`, or without the host.
     NotAllowed {
         /// The user.
-        user: &'a str,
+        user: Spelled<'a>,
         /// The reason.
         reason: &'a str,
     },
@@ -43,14 +43,23 @@ pub struct Attempt<'a> {
     /// Its fingerprint.
     pub fingerprint: Option<&'a str>,
     /// The id in the certificate, as whoever signed it wrote it.
-    pub certificate: Option<&'a str>,
+    pub certificate: Option<Spelled<'a>>,
+}
+
+/// Text of others in sshd's line, which spells what is not printable, and each byte of what is no ASCII, by strnvis(3)
+/// (log.c `do_log`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spelled<'a> {
+    text: &'a str,
+    /// Lines of the part of sshd that nobody has logged in to yet go through the one above it, which spells them once more.
+    twice: bool,
 }
 
 /// Who came, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer<'a> {
-    /// As the client sent it, with what is not printable escaped by sshd.
-    pub user: &'a str,
+    /// As sshd spells what the client sent.
+    pub user: Spelled<'a>,
     /// Whether sshd said that it does not know the user.
     pub invalid: bool,
     /// Address.
@@ -74,7 +83,7 @@ pub fn parse(line: &str) -> Option<Line<'_>> {
     if let Some(rest) = line.strip_prefix("User ") {
         let (left, reason) = rest.rsplit_once(" not allowed because ")?;
         let user = left.rsplit_once(" from ").map_or(left, |(user, _host)| user);
-        return Some(Line::NotAllowed { user, reason });
+        return Some(Line::NotAllowed { user: Spelled::once(user), reason });
     }
     if let Some(rest) = line.strip_prefix("fatal: Access denied for user ") {
         return rest.ends_with(" by PAM account configuration [preauth]").then_some(Line::AccountRefused);
@@ -86,8 +95,45 @@ pub fn parse(line: &str) -> Option<Line<'_>> {
         .iter()
         .find_map(|start| line.strip_prefix(start))?;
     let (invalid, rest) = unauthenticated(rest)?;
-    let peer = peer(rest.strip_suffix(" [preauth]").unwrap_or(rest), " ")?;
-    Some(Line::Gone(Peer { invalid, ..peer }))
+    let before = rest.strip_suffix(" [preauth]");
+    let peer = peer(before.unwrap_or(rest), " ")?;
+    Some(Line::Gone(Peer { invalid, user: Spelled { twice: before.is_some(), ..peer.user }, ..peer }))
+}
+
+impl<'a> Spelled<'a> {
+    /// How much of a name sshd writes, in bytes: its `%.100s`.
+    pub const MOST: usize = 100;
+
+    fn once(text: &'a str) -> Self {
+        Self { text, twice: false }
+    }
+
+    /// What it was before sshd spelled it.
+    pub fn bytes(self) -> Vec<u8> {
+        let once = unspelled(self.text.as_bytes());
+        if self.twice { unspelled(&once) } else { once }
+    }
+}
+
+/// The bytes that strnvis(3) has spelled, with `VIS_CSTYLE` and `VIS_OCTAL`. What it does not write stays as it is.
+fn unspelled(mut text: &[u8]) -> Vec<u8> {
+    let octal = |digit: u8| matches!(digit, b'0'..=b'7').then(|| u32::from(digit - b'0'));
+    let mut bytes = Vec::with_capacity(text.len());
+    while let Some((&first, rest)) = text.split_first() {
+        let by_number = || match rest {
+            [a @ b'0'..=b'3', b, c, ..] => Some((octal(*a)? << 6 | octal(*b)? << 3 | octal(*c)?, 4)),
+            _ => None,
+        };
+        let by_letter = || {
+            let letter = b"nrbavtfs0\\".iter().position(|letter| Some(letter) == rest.first())?;
+            Some((u32::from(b"\n\r\x08\x07\x0b\t\x0c \0\\"[letter]), 2))
+        };
+        let spelled = (first == b'\\').then(|| by_number().or_else(by_letter)).flatten();
+        let (byte, length) = spelled.unwrap_or((u32::from(first), 1));
+        bytes.push(byte as u8);
+        text = &text[length..];
+    }
+    bytes
 }
 
 /// What follows `authenticating user ` or `invalid user `, and whether it was the second.
@@ -102,7 +148,7 @@ fn unauthenticated(rest: &str) -> Option<(bool, &str)> {
 struct Credential<'a> {
     key_type: Option<&'a str>,
     fingerprint: Option<&'a str>,
-    certificate: Option<&'a str>,
+    certificate: Option<Spelled<'a>>,
 }
 
 fn attempt(rest: &str) -> Option<Attempt<'_>> {
@@ -139,7 +185,7 @@ fn credential(text: &str) -> Option<Credential<'_>> {
     (is_fingerprint && (more.is_empty() || of_certificate || of_host)).then_some(Credential {
         key_type: Some(key_type),
         fingerprint: Some(fingerprint),
-        certificate: certificate.filter(|_| of_certificate),
+        certificate: certificate.filter(|_| of_certificate).map(Spelled::once),
     })
 }
 
@@ -147,7 +193,7 @@ fn credential(text: &str) -> Option<Credential<'_>> {
 fn peer<'a>(text: &'a str, separator: &str) -> Option<Peer<'a>> {
     let (left, port) = text.rsplit_once(" port ")?;
     let (user, ip) = left.rsplit_once(separator)?;
-    Some(Peer { user, invalid: false, ip: ip.parse().ok()?, port: port.parse().ok()? })
+    Some(Peer { user: Spelled::once(user), invalid: false, ip: ip.parse().ok()?, port: port.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -157,7 +203,11 @@ mod tests {
     use super::*;
 
     fn from(user: &str, invalid: bool) -> Peer<'_> {
-        Peer { user, invalid, ip: "192.0.2.7".parse().expect("an address"), port: 50022 }
+        Peer { user: Spelled::once(user), invalid, ip: "192.0.2.7".parse().expect("an address"), port: 50022 }
+    }
+
+    fn before(user: &str, invalid: bool) -> Peer<'_> {
+        Peer { user: Spelled { text: user, twice: true }, ..from(user, invalid) }
     }
 
     #[test]
@@ -179,7 +229,7 @@ mod tests {
                     CA ED25519 SHA256:def";
         let Some(Line::Accepted(attempt)) = parse(line) else { panic!("not accepted") };
         assert_eq!((attempt.key_type, attempt.fingerprint), (Some("ED25519-CERT"), Some("SHA256:abc")));
-        assert_eq!(attempt.certificate, Some("x"));
+        assert_eq!(attempt.certificate, Some(Spelled::once("x")));
     }
 
     #[test]
@@ -191,14 +241,31 @@ mod tests {
         assert_eq!((attempt.method, attempt.peer), ("password", Some(from("bob", true))));
         assert_eq!(parse("Invalid user bob from 192.0.2.7 port 50022"), Some(Line::InvalidUser(from("bob", true))));
         let line = "Connection closed by authenticating user ops 192.0.2.7 port 50022 [preauth]";
-        assert_eq!(parse(line), Some(Line::Gone(from("ops", false))));
+        assert_eq!(parse(line), Some(Line::Gone(before("ops", false))));
         let line =
             "Disconnecting authenticating user ops 192.0.2.7 port 50022: Too many authentication failures [preauth]";
         assert_eq!(parse(line), Some(Line::SentAway));
         let line = "fatal: Access denied for user ops by PAM account configuration [preauth]";
         assert_eq!(parse(line), Some(Line::AccountRefused));
         let line = "User ops not allowed because account is locked";
-        assert_eq!(parse(line), Some(Line::NotAllowed { user: "ops", reason: "account is locked" }));
+        assert_eq!(parse(line), Some(Line::NotAllowed { user: Spelled::once("ops"), reason: "account is locked" }));
+    }
+
+    #[test]
+    fn a_name_is_what_it_was_before_sshd_spelled_it() {
+        let name = b"\x1b[2J\x07\"'\\n\xc3\xbc\xff 7";
+        let once = r#"\033[2J\a"'\\n\303\274\377 7"#;
+        assert_eq!(Spelled::once(once).bytes(), name);
+        let line = format!("Invalid user {once} from 192.0.2.7 port 50022");
+        let Some(Line::InvalidUser(peer)) = parse(&line) else { panic!("not invalid") };
+        assert_eq!(peer.user.bytes(), name);
+        // As the part of sshd that nobody has logged in to has it written.
+        let twice = once.replace('\\', r"\\");
+        let line = format!("Connection closed by invalid user {twice} 192.0.2.7 port 50022 [preauth]");
+        let Some(Line::Gone(peer)) = parse(&line) else { panic!("not gone") };
+        assert_eq!(peer.user.bytes(), name);
+        // Nothing that sshd writes.
+        assert_eq!(Spelled::once(r"a\9\x\40\").bytes(), br"a\9\x\40\");
     }
 
     #[test]
@@ -237,7 +304,7 @@ mod tests {
 
     #[test]
     fn lines_that_openssh_9_2_logged_are_read() {
-        let peer = |user, invalid, port| Peer { user, invalid, ip: [127, 0, 0, 1].into(), port };
+        let peer = |user, invalid, port| Peer { ip: [127, 0, 0, 1].into(), port, ..from(user, invalid) };
         let line = "Accepted keyboard-interactive/pam for ops from 127.0.0.1 port 40434 ssh2";
         let Some(Line::Accepted(attempt)) = parse(line) else { panic!("not accepted") };
         assert_eq!((attempt.method, attempt.peer), ("keyboard-interactive/pam", Some(peer("ops", false, 40434))));
@@ -245,7 +312,8 @@ mod tests {
         let name = r#"a "b" from 9.9.9.9 port 1"#;
         assert_eq!(parse(line), Some(Line::InvalidUser(peer(name, true, 35772))));
         let line = r#"Connection closed by invalid user a "b" from 9.9.9.9 port 1 127.0.0.1 port 35772 [preauth]"#;
-        assert_eq!(parse(line), Some(Line::Gone(peer(name, true, 35772))));
+        let gone = Peer { ip: [127, 0, 0, 1].into(), port: 35772, ..before(name, true) };
+        assert_eq!(parse(line), Some(Line::Gone(gone)));
         for line in [
             "Received disconnect from 127.0.0.1 port 60924:11: disconnected by user",
             "Disconnected from user ops 127.0.0.1 port 60924",
@@ -271,6 +339,11 @@ mod tests {
         #[test]
         fn any_line_is_survived(line in "(Accepted |Failed |Invalid user |User |Connection closed by )?.{0,80}") {
             let _ = parse(&line);
+        }
+
+        #[test]
+        fn any_spelling_is_survived(text in r"(\\|[0-9]|.){0,80}") {
+            assert!(unspelled(text.as_bytes()).len() <= text.len());
         }
     }
 }

@@ -2,7 +2,7 @@
 //! one of them. Prints a line for each, and how many passed, failed and were skipped.
 //!
 //! `postern-tests play` plays the access scenarios alone, as a node in a virtual machine does; with more arguments, only those
-//! whose name contains one of them. `postern-tests nodes SUITE...` plays them on such nodes.
+//! whose name contains one of them. `postern-tests nodes SUITE...` plays them on such nodes; behind `--`, parts of names again.
 //!
 //! `postern-tests quiet MINUTES` lives an ordinary node's life before the agent, as a node in a virtual machine does;
 //! `postern-tests live SUITE MINUTES` has such a node do so.
@@ -57,9 +57,10 @@ fn play(parts: &[String]) -> ExitCode {
     if score.is_perfect() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn nodes(suites: &[String]) -> ExitCode {
-    let suites: Vec<&str> = suites.iter().map(String::as_str).collect();
-    if node::play_on(&suites, &[], say) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+fn nodes(words: &[String]) -> ExitCode {
+    let suites: Vec<&str> = words.iter().map(String::as_str).take_while(|word| *word != "--").collect();
+    let parts: Vec<String> = words.iter().skip(suites.len() + 1).cloned().collect();
+    if node::play_on(&suites, &parts, say) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn quiet(minutes: &str) -> ExitCode {

@@ -168,35 +168,19 @@ fn sftp() {
     agent.stop();
 }
 
-/// How many file systems the agent's fanotify group is told of, as the kernel shows it.
-fn marked(agent: &Agent) -> usize {
-    let folder = PathBuf::from(format!("/proc/{}/fd", agent.pid()));
-    let descriptors = fs::read_dir(folder).expect("the agent runs").flatten();
-    let groups = descriptors.filter(|entry| {
-        fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().contains("[fanotify]"))
-    });
-    let details = groups.map(|entry| {
-        let details = format!("/proc/{}/fdinfo/{}", agent.pid(), entry.file_name().display());
-        fs::read_to_string(details).expect("it is open")
-    });
-    let details: Vec<String> = details.collect();
-    assert_eq!(details.len(), 1, "one group");
-    details[0].lines().filter(|line| line.starts_with("fanotify sdev:")).count()
-}
-
 fn marks() {
     let server = Sshd::start();
     let mut agent = Agent::start();
-    assert_eq!(marked(&agent), 0, "nobody is here");
+    assert_eq!(agent.marked(), 0, "nobody is here");
     let mut session = server.open();
     session.run("/bin/echo here");
-    let count = until("the marks are set", DEADLINE, || Some(marked(&agent)).filter(|count| *count > 0));
+    let count = until("the marks are set", DEADLINE, || Some(agent.marked()).filter(|count| *count > 0));
     let second = server.open();
     second.log_out();
-    assert_eq!(marked(&agent), count, "somebody is here still");
+    assert_eq!(agent.marked(), count, "somebody is here still");
     session.log_out();
     closed(&mut agent);
-    until("the marks are gone", DEADLINE, || (marked(&agent) == 0).then_some(()));
+    until("the marks are gone", DEADLINE, || (agent.marked() == 0).then_some(()));
     agent.stop();
 }
 
@@ -206,7 +190,7 @@ fn others() {
     let mut agent = Agent::start();
     let mut session = server.open();
     session.run("/bin/echo here");
-    until("the marks are set", DEADLINE, || (marked(&agent) > 0).then_some(()));
+    until("the marks are set", DEADLINE, || (agent.marked() > 0).then_some(()));
     fs::write(folder.path().join("nobodys"), "not under a session").expect("a file");
     let own = folder.path().join("own");
     session.run(&format!("echo mine > {}", own.display()));
@@ -231,7 +215,7 @@ fn lost() {
     let mut agent = Agent::start();
     let mut session = server.open();
     session.run("/bin/echo here");
-    until("the marks are set", DEADLINE, || (marked(&agent) > 0).then_some(()));
+    until("the marks are set", DEADLINE, || (agent.marked() > 0).then_some(()));
     agent.signal(Signal::STOP);
     // More than the kernel's queue has room for.
     (0..20_000).for_each(|number| fs::write(folder.path().join(number.to_string()), "").expect("a file"));

@@ -145,6 +145,22 @@ impl Agent {
         self.child.id()
     }
 
+    /// How many file systems its fanotify group is told of, as the kernel shows it.
+    pub fn marked(&self) -> usize {
+        let folder = PathBuf::from(format!("/proc/{}/fd", self.pid()));
+        let descriptors = fs::read_dir(folder).expect("the agent runs").flatten();
+        let groups = descriptors.filter(|entry| {
+            fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().contains("[fanotify]"))
+        });
+        let details = groups.map(|entry| {
+            let details = format!("/proc/{}/fdinfo/{}", self.pid(), entry.file_name().display());
+            fs::read_to_string(details).expect("it is open")
+        });
+        let details: Vec<String> = details.collect();
+        assert_eq!(details.len(), 1, "one group");
+        details[0].lines().filter(|line| line.starts_with("fanotify sdev:")).count()
+    }
+
     /// A folder of its own that goes with it.
     pub fn directory(&self) -> &Path {
         self.directory.path()

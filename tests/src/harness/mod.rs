@@ -7,6 +7,7 @@ pub mod api_server;
 pub mod containerd;
 pub mod cri;
 pub mod fluentd;
+mod keys;
 pub mod node;
 pub mod program;
 pub mod ssh;

@@ -98,13 +98,7 @@ impl Sshd {
 
     /// Logs in by another key of the same user, and runs a command.
     pub fn by_other_key(&self, command: &str) -> Outcome {
-        let key = self.directory().join("other_key");
-        make_key(&key);
-        let public = fs::read_to_string(key.with_extension("pub")).expect("it was made");
-        let keys = self.directory().join("home/.ssh/authorized_keys");
-        let known = fs::read_to_string(&keys).expect("the user has one");
-        fs::write(&keys, format!("{known}{public}")).expect("this is root");
-        self.with_own_key(&key, command)
+        self.with_own_key(&self.other_key(), command)
     }
 
     fn with_own_key(&self, key: &Path, command: &str) -> Outcome {
@@ -204,7 +198,7 @@ impl Sshd {
     /// Logs in by key to a terminal, runs a command there, and leaves it to be typed to.
     pub fn terminal(&self, command: &str) -> Typed {
         let mut client = self.client("publickey", &self.user().name);
-        Typed::start(client.arg("-i").arg(&self.user().key).args(["-tt", "127.0.0.1", command]))
+        Typed::start(client.arg("-i").arg(&self.user().key).args(["-q", "-tt", "127.0.0.1", command]))
     }
 
     /// Logs in by key to a shell without a terminal, and leaves it open.
@@ -269,7 +263,7 @@ impl Sshd {
 
     /// The client with everything but the key and the host. The user's name goes in through a file, since the command
     /// line of `ssh` refuses the names that an attacker would choose.
-    fn client(&self, method: &str, name: &str) -> Command {
+    pub(super) fn client(&self, method: &str, name: &str) -> Command {
         let config = self.directory().join(format!("ssh_config-{:016x}", name_number(name)));
         let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
         fs::write(&config, format!("User \"{quoted}\"\n")).expect("the directory is ours");

@@ -24,6 +24,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Another process may take a port between its choice and sshd's bind: so often another one is chosen.
 const PORT_CHOICES: usize = 5;
 
+/// A group that Debian has, and that users are in beside their own.
+pub const GROUP: &str = "users";
+
 /// Makes the names of users differ within this process.
 static USERS: AtomicU32 = AtomicU32::new(0);
 /// `useradd` and `userdel` refuse to run side by side.
@@ -38,6 +41,13 @@ pub struct Sshd {
     /// Before the directory, so that no process of the user is left to write into it.
     _account: Account,
     directory: tempfile::TempDir,
+}
+
+/// Another user who can log in there, until it is dropped.
+pub struct Another {
+    /// Who.
+    pub user: SshUser,
+    _account: Account,
 }
 
 /// A user in /etc/passwd, until it is dropped.
@@ -106,6 +116,15 @@ impl Sshd {
         &self.user
     }
 
+    /// Makes another user who can log in.
+    pub fn another(&self) -> Another {
+        let directory = self.directory().join("another");
+        fs::create_dir(&directory).expect("there is one");
+        let account = Account::make(&directory.join("home"));
+        let user = account.let_in(&directory);
+        Another { user, _account: account }
+    }
+
     /// A directory that lives as long as the server.
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -140,7 +159,7 @@ impl Account {
         let name = format!("pst{}x{}", std::process::id(), USERS.fetch_add(1, Ordering::Relaxed));
         let _accounts = ACCOUNTS.lock().unwrap_or_else(PoisonError::into_inner);
         let mut make = Command::new("/usr/sbin/useradd");
-        make.args(["-m", "-k", "/var/empty", "-s", "/bin/sh", "-d"]).arg(home).arg(&name);
+        make.args(["-m", "-k", "/var/empty", "-s", "/bin/sh", "-G", GROUP, "-d"]).arg(home).arg(&name);
         make.bounded(b"").succeeded();
         Self { name, uid: fs::metadata(home).expect("useradd made the home").uid() }
     }
@@ -186,14 +205,22 @@ pub fn make_key(path: &Path) -> String {
     shown.split(' ').nth(1).unwrap_or_else(|| panic!("no fingerprint in {shown:?}")).to_owned()
 }
 
+/// Whether this sshd has a setting of that name. Without a host's key it does no more than read its settings.
+fn knows(setting: &str) -> bool {
+    let read = Command::new(SSHD).args(["-t", "-f", "/dev/null", "-o", setting]).bounded(b"");
+    !read.stderr.contains("Bad configuration option")
+}
+
 fn listen(directory: &Path, settings: &str) -> (Child, u16) {
     let mut refusal = String::new();
+    // Since OpenSSH 9.8 an address from which many were refused is not listened to for a while, and here all come from one.
+    let no_penalties = if knows("PerSourcePenalties=no") { "PerSourcePenalties no" } else { "" };
     for _ in 0..PORT_CHOICES {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
         let config = directory.join("sshd_config");
         let root = directory.display();
         let text = format!(
-            "{settings}\nPort {}\nListenAddress 127.0.0.1\nHostKey {root}/host_key\nPidFile none\nUsePAM yes\n\
+            "{settings}\n{no_penalties}\nPort {}\nListenAddress 127.0.0.1\nHostKey {root}/host_key\nPidFile none\nUsePAM yes\n\
              PasswordAuthentication yes\nKbdInteractiveAuthentication no\nPubkeyAuthentication yes\nPrintMotd no\n\
              X11Forwarding no\nSubsystem sftp /usr/lib/openssh/sftp-server\n",
             free.port(),

@@ -1,23 +1,33 @@
 //! A program at a terminal, that is typed to as a person does: once it has asked, and not before.
 
 use std::{
-    io::{Read as _, Write as _},
-    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    fs::File,
+    io::{ErrorKind, Read, Write},
+    os::fd::OwnedFd,
+    process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
     time::{Duration, Instant},
 };
 
-use super::program::wait;
+use rustix::{
+    fs::{Mode, OFlags, open},
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+};
+
+use super::program::{patient, wait};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// It runs until it ends or is dropped.
 pub struct Typed {
     child: Child,
-    input: Option<ChildStdin>,
+    input: Option<Box<dyn Write>>,
     output: Receiver<Vec<u8>>,
     said: String,
+    /// The terminal's other end, where it is this program's. `login` hangs the terminal up before it begins: were nobody else
+    /// to hold it then, that would be its end.
+    _terminal: Option<OwnedFd>,
 }
 
 impl Typed {
@@ -25,23 +35,30 @@ impl Typed {
     pub fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-        let mut stdout = child.stdout.take().expect("it is piped");
-        let (send, output) = channel();
-        thread::spawn(move || {
-            let mut buffer = [0; 4_096];
-            while let Ok(length @ 1..) = stdout.read(&mut buffer) {
-                if send.send(buffer[..length].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        let input = child.stdin.take();
-        Self { child, input, output, said: String::new() }
+        let output = read(child.stdout.take().expect("it is piped"));
+        let input = child.stdin.take().map(|it| Box::new(it) as Box<dyn Write>);
+        Self { child, input, output, said: String::new(), _terminal: None }
+    }
+
+    /// Starts a program at a terminal of its own, which it leads a session on, as getty has `login` do.
+    pub fn at_terminal(program: &str, arguments: &[&str]) -> Self {
+        let own = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo terminal");
+        grantpt(&own).and_then(|()| unlockpt(&own)).expect("it is ours");
+        let name = ptsname(&own, Vec::new()).expect("it has a name");
+        let terminal =
+            open(&*name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).expect("it is there");
+        let end = || Stdio::from(terminal.try_clone().expect("one more descriptor"));
+        let mut command = Command::new("/usr/bin/setsid");
+        command.args(["--ctty", program]).args(arguments).stdin(end()).stdout(end()).stderr(end());
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let own = File::from(own);
+        let output = read(own.try_clone().expect("one more descriptor"));
+        Self { child, input: Some(Box::new(own)), output, said: String::new(), _terminal: Some(terminal) }
     }
 
     /// Waits until it has said that, from what was not waited for yet.
     pub fn wait_for(&mut self, wanted: &str) {
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + patient(DEADLINE);
         loop {
             if let Some(at) = self.said.find(wanted) {
                 self.said.drain(..at + wanted.len());
@@ -76,4 +93,20 @@ impl Drop for Typed {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What it says, as it says it.
+fn read(mut from: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (send, output) = channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4_096];
+        loop {
+            match from.read(&mut buffer) {
+                Ok(length @ 1..) if send.send(buffer[..length].to_vec()).is_ok() => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                _ => break,
+            }
+        }
+    });
+    output
 }

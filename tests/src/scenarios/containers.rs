@@ -1,6 +1,11 @@
 //! Into containers and out of them: through the API server, and with the runtime's own tools.
 
+use std::fs;
+
+use tempfile::TempDir;
+
 use super::{BY_KEY, Expected, NOBODY, Scenario, stage::Stage};
+use crate::harness::{agent::DEADLINE, program::until};
 
 /// What the API server was asked for: nobody on the node knows who asked.
 const BY_API: Expected = Expected {
@@ -23,6 +28,24 @@ fn ctr(stage: &Stage, arguments: &str) -> String {
 fn exec(stage: &mut Stage, pod: &str, command: &[&str]) {
     let container = stage.container(pod);
     stage.kubelet.exec(&container, command);
+}
+
+/// What somebody writes on the node.
+const FILE: &str = "by-hand";
+
+/// Writes a file of the node's from a pod that has the node's root, once files are watched: a person is not as quick as a script.
+fn write_on_node(stage: &mut Stage, marker: &str) {
+    until("those who were in before are gone", DEADLINE, || (stage.agent.marked() == 0).then_some(()));
+    let folder = TempDir::with_prefix_in("postern-node-", "/var/tmp").expect("a folder");
+    let path = folder.path().display();
+    let wait = format!("until [ -e {path}/go ]; do /bin/busybox sleep 0.1; done");
+    // The marker comes behind it all.
+    let script = format!("{wait}; echo made >{path}/{FILE}; exec /bin/echo $0");
+    let command = format!("/bin/busybox chroot /host /bin/sh -c '{script}'");
+    stage.run_pod_while("node-debugger-node-1-x7k2p", &command, marker, |agent| {
+        until("files are watched", DEADLINE, || (agent.marked() > 0).then_some(()));
+        fs::write(folder.path().join("go"), "").expect("the folder is ours");
+    });
 }
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -76,6 +99,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             door: Some("debug-node"),
             entry: Some("debug-node"),
             alerts: &["postern-access-not-allowed"],
+            ..BY_API
+        },
+    },
+    Scenario {
+        name: "kubectl debug node, and a file written on the node after a chroot",
+        act: write_on_node,
+        expected: Expected {
+            door: Some("debug-node"),
+            entry: Some("debug-node"),
+            alerts: &["postern-access-not-allowed"],
+            files: Some(&[FILE]),
             ..BY_API
         },
     },

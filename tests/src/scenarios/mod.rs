@@ -4,6 +4,7 @@
 mod containers;
 mod init;
 mod other_doors;
+mod refused;
 mod ssh;
 mod stage;
 
@@ -29,13 +30,15 @@ struct Scenario {
 /// What must be told.
 #[derive(Clone, Copy)]
 struct Expected {
-    /// The door of the one session that opens and closes; none where none may.
+    /// The door of the session that opens last; none where none may.
     door: Option<&'static str>,
+    /// Whose sessions, by an allowed key at sshd, open before that one: it is come to from there.
+    before: &'static [&'static str],
     /// The entry type of what was executed last; none where nothing is executed.
     entry: Option<&'static str>,
     /// The name of what was executed last.
     program: &'static str,
-    /// Who came in: `USER` stands for the test's user. Of a session that opened before, too.
+    /// Who came in: `USER` stands for the test's user, `ANOTHER` for the other one. Of a session that opened before, too.
     user: &'static str,
     /// Whether they came from the loopback's address.
     remote: bool,
@@ -47,13 +50,16 @@ struct Expected {
     confidence: &'static str,
     /// Rules that fire, one after the other.
     alerts: &'static [&'static str],
-    /// Users whose logins were refused.
-    refused: &'static [&'static str],
+    /// The doors at which logins were refused, and of whom.
+    refused: &'static [(&'static str, &'static str)],
+    /// The names of the files that the session says it changed, where that is what it is about.
+    files: Option<&'static [&'static str]>,
 }
 
 /// An SSH login of the test's user by an allowed key, that executes something and does no more.
 const BY_KEY: Expected = Expected {
     door: Some("sshd"),
+    before: &[],
     entry: Some("sshd"),
     program: "echo",
     user: "USER",
@@ -63,6 +69,7 @@ const BY_KEY: Expected = Expected {
     confidence: "certain",
     alerts: &[],
     refused: &[],
+    files: None,
 };
 
 /// Nobody comes in.
@@ -100,10 +107,9 @@ impl fmt::Display for Score {
 /// Plays them before one agent, and says which answers were exact: all, or those whose name contains one of the parts.
 pub fn play(parts: &[String], mut say: impl FnMut(&str)) -> Score {
     let is_wanted = |it: &Scenario| parts.is_empty() || parts.iter().any(|part| it.name.contains(&**part));
-    let all = [ssh::SCENARIOS, other_doors::SCENARIOS, containers::SCENARIOS].into_iter().flatten();
-    let (no_init, no_terminal) = (init::unavailable(), other_doors::no_terminal());
-    let all = all.map(|it| (it, no_terminal.as_ref().filter(|_| it.expected.door == Some("console"))));
-    let all = all.chain(init::SCENARIOS.iter().map(|it| (it, no_init.as_ref())));
+    let all = [ssh::SCENARIOS, refused::SCENARIOS, other_doors::SCENARIOS, containers::SCENARIOS].into_iter().flatten();
+    let no_init = init::unavailable();
+    let all = all.map(|it| (it, None)).chain(init::SCENARIOS.iter().map(|it| (it, no_init.as_ref())));
     let mut score = Score::default();
     let mut stage = Stage::set();
     for (number, (scenario, unavailable)) in all.filter(|(it, _)| is_wanted(it)).enumerate() {
@@ -136,19 +142,34 @@ impl Stage {
         }));
         if let Err(panic) = played {
             let said = panic.downcast_ref::<String>().cloned();
-            self.barrier();
+            self.settle(before);
             return Err(vec![said.unwrap_or_else(|| "it cannot be played".to_owned())]);
         }
-        let problems = scenario.expected.differences(&self.agent.seen()[before..], marker, &self.sshd.user().name);
+        let problems = scenario.expected.differences(&self.agent.seen()[before..], marker, &self.names());
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// Waits for the end of every session that has opened since, whatever was expected.
+    fn settle(&mut self, before: usize) {
+        self.barrier();
+        let count = |stage: &Self, wanted: &str| {
+            let events = stage.agent.seen()[before..].iter();
+            events.filter(|event| text(event, "/event/kind") != "alert" && action(event) == wanted).count()
+        };
+        while count(self, "session-closed") < count(self, "session-opened") {
+            let so_far = self.agent.seen().len();
+            self.agent.wait_for_after(so_far, "a session's end", |event| action(event) == "session-closed");
+        }
     }
 
     fn await_end(&mut self, scenario: &Scenario, marker: &str, before: usize) {
         if scenario.expected.entry.is_some() {
             self.agent.wait_for("what was executed", |event| scenario.expected.is_last(event, marker));
         }
-        if scenario.expected.door.is_some() {
-            self.agent.wait_for_after(before, "the session's end", |event| action(event) == "session-closed");
+        let is_end = |event: &Value| action(event) == "session-closed";
+        let sessions = scenario.expected.before.len() + usize::from(scenario.expected.door.is_some());
+        while self.agent.seen()[before..].iter().filter(|event| is_end(event)).count() < sessions {
+            self.agent.wait_for_after(self.agent.seen().len(), "a session's end", is_end);
         }
         self.barrier();
     }
@@ -161,8 +182,11 @@ impl Expected {
     }
 
     /// What was told otherwise.
-    fn differences(&self, events: &[Value], marker: &str, user: &str) -> Vec<String> {
-        let named = |name: &str| if name == "USER" { user.to_owned() } else { name.to_owned() };
+    fn differences(&self, events: &[Value], marker: &str, names: &[(&str, String)]) -> Vec<String> {
+        let named = |name: &str| {
+            let stands_for = names.iter().find(|(placeholder, _)| *placeholder == name);
+            stands_for.map_or_else(|| name.to_owned(), |(_, name)| name.clone())
+        };
         let all = |names: &[&str]| names.iter().map(|name| named(name)).collect::<Vec<_>>();
         let is_plain = |event: &&Value| text(event, "/event/kind") != "alert";
         let of = |wanted: &'static str| events.iter().filter(is_plain).filter(move |event| action(event) == wanted);
@@ -179,18 +203,32 @@ impl Expected {
         check("alerts", format!("{:?}", list(alerts, "/rule/id")), format!("{:?}", self.alerts));
         let chain = list(of("user-changed").collect(), "/user/effective/name");
         check("chain", format!("{chain:?}"), format!("{:?}", all(self.chain)));
-        let refused = list(of("login-failed").collect(), "/user/name");
-        check("refused", format!("{refused:?}"), format!("{:?}", all(self.refused)));
+        let expected: Vec<_> = self.refused.iter().map(|(door, user)| (*door, named(user))).collect();
+        check("refused", format!("{:?}", refused(of("login-failed"))), format!("{expected:?}"));
         let doors = list(of("session-opened").collect(), "/postern/session/door");
-        check("doors", format!("{doors:?}"), format!("{:?}", self.door.iter().collect::<Vec<_>>()));
-        let opened = of("session-opened").next();
+        let expected: Vec<_> = self.before.iter().map(|_| "sshd").chain(self.door).collect();
+        check("doors", format!("{doors:?}"), format!("{expected:?}"));
+        let before: Vec<&Value> = of("session-opened").take(self.before.len()).collect();
+        check("who before", format!("{:?}", list(before, "/user/name")), format!("{:?}", all(self.before)));
+        let opened = of("session-opened").next_back();
         if let Some(opened) = opened {
             check("who", text(opened, "/user/name").to_owned(), named(self.user));
             check("method", text(opened, "/postern/login/method").to_owned(), self.method.to_owned());
             let remote = if self.remote { "127.0.0.1" } else { "" };
             check("address", text(opened, "/source/ip").to_owned(), remote.to_owned());
-            let closed = list(of("session-closed").collect(), "/postern/session/id");
-            check("closed", format!("{closed:?}"), format!("{:?}", [text(opened, "/postern/session/id")]));
+            // The last to come goes first.
+            let mut closed = list(of("session-closed").collect(), "/postern/session/id");
+            closed.reverse();
+            let ids = list(of("session-opened").collect(), "/postern/session/id");
+            check("closed", format!("{closed:?}"), format!("{ids:?}"));
+        }
+        if let Some(files) = self.files {
+            let of_session = |event: &&Value| {
+                action(event).starts_with("file-")
+                    && opened.is_some_and(|opened| same(event, opened, "/postern/session/id"))
+            };
+            let told = list(events.iter().filter(of_session).collect(), "/file/name");
+            check("files", format!("{told:?}"), format!("{files:?}"));
         }
         if let Some(entry) = self.entry {
             let Some(last) = events.iter().rev().find(|event| self.is_last(event, marker)) else {
@@ -206,4 +244,23 @@ impl Expected {
         }
         problems
     }
+}
+
+fn same(one: &Value, other: &Value, pointer: &str) -> bool {
+    text(one, pointer) == text(other, pointer)
+}
+
+/// Door and user of each series of refused logins. An event that says that there are more by now is the same series still; one
+/// that says nothing new is one too many.
+fn refused<'a>(events: impl Iterator<Item = &'a Value>) -> Vec<(&'a str, &'a str)> {
+    let attempts = |event: &Value| event.pointer("/postern/login/attempts").and_then(Value::as_u64);
+    let mut series: Vec<&Value> = Vec::new();
+    for event in events {
+        let is_of = |it: &&mut &Value| same(it, event, "/user/name") && same(it, event, "/postern/login/door");
+        match series.iter_mut().find(is_of) {
+            Some(earlier) if attempts(event) > attempts(earlier) => *earlier = event,
+            _ => series.push(event),
+        }
+    }
+    series.into_iter().map(|event| (text(event, "/postern/login/door"), text(event, "/user/name"))).collect()
 }

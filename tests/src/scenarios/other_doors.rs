@@ -12,6 +12,7 @@ use crate::harness::{
     agent::{DEADLINE, is_exec_of},
     program::{run, until},
     sshd::Sshd,
+    typed::Typed,
 };
 
 const DROPBEAR: &str = "/usr/sbin/dropbear";
@@ -19,15 +20,8 @@ const ATD: &str = "/usr/sbin/atd";
 
 /// Why these doors cannot be shown, if they cannot.
 pub(super) fn unavailable() -> Option<String> {
-    let programs = [DROPBEAR, ATD, "/usr/bin/at", "/usr/bin/script", "/bin/login"];
+    let programs = [DROPBEAR, ATD, "/usr/bin/at", "/usr/bin/setsid", "/bin/login"];
     programs.iter().find(|path| !fs::exists(path).unwrap_or(false)).map(|path| format!("there is no {path}"))
-}
-
-/// Why nobody can log in on a terminal here, if nobody can. util-linux's login hangs the terminal up before it begins, as is
-/// right for a console, and script(1) takes that for the end.
-pub(super) fn no_terminal() -> Option<String> {
-    let version = run(Command::new("/bin/login").arg("--version"), b"", DEADLINE).stdout;
-    version.contains("util-linux").then(|| "its login hangs up a terminal that is not a console's".to_owned())
 }
 
 /// A program that ends with the scenario.
@@ -70,6 +64,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         expected: Expected { chain: &["root"], ..CONSOLE },
     },
     Scenario {
+        name: "login on a terminal, by a password",
+        act: |s, m| {
+            let password = s.sshd.user().password.clone();
+            console_by_password(s, &password, Some(&format!("/bin/echo {m}")));
+        },
+        expected: CONSOLE,
+    },
+    Scenario {
+        name: "login on a terminal, a wrong password",
+        act: |s, _| console_by_password(s, "wrong", None),
+        expected: Expected { refused: &[("console", "USER")], ..NOBODY },
+    },
+    Scenario {
         name: "dropbear: an SSH server without PAM",
         act: |s, m| dropbear(s, &format!("/bin/echo {m}; :")),
         expected: WITHOUT_PAM,
@@ -103,12 +110,23 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// Logs in on a pseudo terminal, as getty has `login` do it, and types a line.
+/// Logs in on a terminal without being asked, as getty has `login` do it, and types a line.
 fn console(stage: &mut Stage, line: &str) {
-    let login = format!("/bin/login -f {}", stage.sshd.user().name);
-    let mut script = Command::new("/usr/bin/script");
-    let typed = format!("{line}; exit\n");
-    run(script.args(["-q", "-e", "-c", &login, "/dev/null"]), typed.as_bytes(), DEADLINE);
+    let mut login = Typed::at_terminal("/bin/login", &["-f", &stage.sshd.user().name]);
+    login.wait_for("$ ");
+    login.types(&format!("{line}; exit\n"));
+    login.ends();
+}
+
+/// Logs in on a terminal by a password, and types a line; where the password is wrong, gives up.
+fn console_by_password(stage: &mut Stage, password: &str, line: Option<&str>) {
+    let mut login = Typed::at_terminal("/bin/login", &[&stage.sshd.user().name]);
+    login.wait_for("Password: ");
+    login.types(&format!("{password}\n"));
+    let Some(line) = line else { return login.wait_for("Login incorrect") };
+    login.wait_for("$ ");
+    login.types(&format!("{line}; exit\n"));
+    login.ends();
 }
 
 /// Logs in by key at a dropbear, and runs a command.

@@ -7,9 +7,10 @@ use crate::harness::{
     agent::{action, is_exec_of},
     program::until,
     ssh::Stage as Leaving,
+    sshd::GROUP,
 };
 
-const NOT_ALLOWED: &[&str] = &["postern-access-not-allowed"];
+pub(super) const NOT_ALLOWED: &[&str] = &["postern-access-not-allowed"];
 
 /// Runs a command by an allowed key.
 fn by_key(stage: &mut Stage, command: &str) {
@@ -189,19 +190,72 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         expected: Expected { chain: &["root"], ..BY_KEY },
     },
     Scenario {
+        name: "su in a terminal, by the other's password",
+        act: |s, m| su(s, &format!("/bin/echo {m}"), None),
+        expected: Expected { chain: &["ANOTHER"], ..BY_KEY },
+    },
+    Scenario {
+        name: "su in a terminal, and su back, by the password of each",
+        act: |s, m| {
+            let user = s.sshd.user().clone();
+            su(s, &format!("su {} -c \"/bin/echo {m}\"", user.name), Some(&user.password));
+        },
+        expected: Expected { chain: &["ANOTHER", "USER"], ..BY_KEY },
+    },
+    Scenario {
+        name: "su in a terminal, by a wrong password",
+        act: |s, m| {
+            let command = format!("su {} -c '/bin/echo no'; /bin/echo {m}", s.another.user.name);
+            let mut terminal = s.sshd.terminal(&command);
+            terminal.wait_for("Password: ");
+            terminal.types("wrong\n");
+            terminal.wait_for(m);
+            terminal.ends();
+        },
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "sg: another group",
+        act: |s, m| by_key(s, &format!("sg {GROUP} -c '/bin/echo {m}'")),
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "newgrp in a terminal",
+        act: |s, m| {
+            let typed = [&format!("newgrp {GROUP}"), &format!("/bin/echo {m}"), "exit"];
+            s.sshd.in_terminal(&typed).succeeded();
+        },
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "ssh from a session, as another user",
+        act: |s, m| {
+            let user = s.another.user.clone();
+            let line = s.sshd.line(&user.name, &user.key, &format!("/bin/echo {m}"));
+            by_key(s, &line);
+        },
+        expected: Expected { before: &["USER"], user: "ANOTHER", alerts: NOT_ALLOWED, ..BY_KEY },
+    },
+    Scenario {
+        name: "ssh from a session, as the same user by another key",
+        act: |s, m| {
+            let line = s.sshd.line(&s.sshd.user().name, &s.sshd.other_key(), &format!("/bin/echo {m}"));
+            by_key(s, &line);
+        },
+        expected: Expected { before: &["USER"], alerts: NOT_ALLOWED, ..BY_KEY },
+    },
+    Scenario {
+        name: "ssh from a session, and sudo there",
+        act: |s, m| {
+            let line = s.sshd.line(&s.sshd.user().name, &s.sshd.user().key, &format!("sudo -n /bin/echo {m}"));
+            by_key(s, &line);
+        },
+        expected: Expected { before: &["USER"], chain: &["root"], ..BY_KEY },
+    },
+    Scenario {
         name: "another audit session, by force",
         act: |s, m| by_key(s, &format!("sudo -n /bin/sh -c 'echo 4242 > /proc/self/loginuid; /bin/echo {m}'")),
         expected: Expected { chain: &["root"], alerts: &["postern-audit-session-changed"], ..BY_KEY },
-    },
-    Scenario {
-        name: "a wrong password",
-        act: |s, _| drop(s.sshd.with_wrong_password()),
-        expected: Expected { refused: &["USER"], ..NOBODY },
-    },
-    Scenario {
-        name: "an unknown user",
-        act: |s, _| drop(s.sshd.as_unknown("mallory")),
-        expected: Expected { refused: &["mallory"], ..NOBODY },
     },
     Scenario { name: "a client that only connects", act: |s, _| leave(s, Leaving::Connected), expected: NOBODY },
     Scenario { name: "a client that greets and goes", act: |s, _| leave(s, Leaving::Greeted), expected: NOBODY },
@@ -223,6 +277,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         expected: Expected { program: "logger", ..BY_KEY },
     },
 ];
+
+/// Becomes the other user in a terminal, who runs a command there, which may ask for one more password.
+fn su(stage: &mut Stage, command: &str, password: Option<&str>) {
+    let another = stage.another.user.clone();
+    let mut terminal = stage.sshd.terminal(&format!("su {} -c '{command}'", another.name));
+    for password in [Some(&*another.password), password].into_iter().flatten() {
+        terminal.wait_for("Password: ");
+        terminal.types(&format!("{password}\n"));
+    }
+    terminal.ends();
+}
 
 fn leave(stage: &mut Stage, at: Leaving) {
     stage.sshd.leave_at(at);

@@ -9,12 +9,14 @@ use crate::harness::{
     api_server::ApiServer,
     containerd::{Containerd, IMAGE, SLEEP},
     cri::{Kubelet, PodOptions, RunningPod},
-    sshd::Sshd,
+    sshd::{Another, Sshd},
     sudoers::Sudoers,
 };
 
 pub(super) struct Stage {
     pub(super) agent: Agent,
+    /// Another user of the same server.
+    pub(super) another: Another,
     pub(super) sshd: Sshd,
     pub(super) containerd: Containerd,
     pub(super) kubelet: Kubelet,
@@ -81,6 +83,7 @@ impl Stage {
 
     pub(super) fn set() -> Self {
         let sshd = Sshd::start_with("KbdInteractiveAuthentication yes");
+        let another = sshd.another();
         let user = sshd.user().clone();
         let sudoers = Sudoers::allow(&user.name);
         let containerd = Containerd::start();
@@ -104,7 +107,12 @@ impl Stage {
             user.name,
         ));
         server.wait_for_open_watch(Duration::from_secs(20));
-        Self { agent, sshd, containerd, kubelet, pods, _server: server, _sudoers: sudoers }
+        Self { agent, another, sshd, containerd, kubelet, pods, _server: server, _sudoers: sudoers }
+    }
+
+    /// What stands for whom in what is expected.
+    pub(super) fn names(&self) -> [(&'static str, String); 2] {
+        [("USER", self.sshd.user().name.clone()), ("ANOTHER", self.another.user.name.clone())]
     }
 
     /// The id of a pod's container.
@@ -115,9 +123,15 @@ impl Stage {
 
     /// Runs one of the pods that do not run from the beginning, whose command echoes the marker and then sleeps.
     pub(super) fn run_pod(&mut self, pod: &str, command: &str, marker: &str) {
+        self.run_pod_while(pod, command, marker, |_| {});
+    }
+
+    /// The same, and does something before it waits for the echo.
+    pub(super) fn run_pod_while(&mut self, pod: &str, command: &str, marker: &str, act: impl FnOnce(&mut Agent)) {
         let cast = PODS.iter().find(|cast| cast.name == pod).expect("it is one of the cast");
         let script = format!("{command} {marker}; exec /bin/sleep 2000");
         let running = self.kubelet.run_pod(&options(cast, &["/bin/sh", "-c", &script]));
+        act(&mut self.agent);
         let is_echo = |event: &Value| is_exec_of(event, marker) && text(event, "/process/args/0") == "/bin/echo";
         self.agent.wait_for("the pod's command", is_echo);
         self.kubelet.remove(&running);

@@ -61,8 +61,8 @@ pub struct Owner {
 /// What a container's process may do, as the kernel knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecurityContext {
-    /// Whether it may do everything that a container on this node can be allowed: every capability of the node's
-    /// init in its bounding set, and no seccomp filter.
+    /// Whether it may do everything that a container on this node can be allowed: its bounding set comes to that of the
+    /// node's init, and there is no seccomp filter.
     pub privileged: bool,
     /// Capabilities it has now.
     pub effective: Capabilities,

@@ -242,7 +242,19 @@ const CAPABILITY_NAMES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
+/// What was a part of `CAP_SYS_ADMIN` before Linux 5.8 and 5.9 made it a capability of its own (`CAP_PERFMON`, `CAP_BPF`,
+/// `CAP_CHECKPOINT_RESTORE`), and still is allowed to whoever has that one.
+const OF_SYS_ADMIN: u64 = 1 << 38 | 1 << 39 | 1 << 40;
+const SYS_ADMIN: u64 = 1 << 21;
+
 impl Capabilities {
+    /// Whether whoever has these may do everything that `node` allows. A runtime that is older than the newest capabilities
+    /// (Debian 12's Docker) does not give those, and its privileged containers may do what they stand for all the same.
+    pub const fn is_all_of(self, node: Self) -> bool {
+        let implied = if self.0 & SYS_ADMIN == 0 { 0 } else { OF_SYS_ADMIN };
+        Self(self.0 | implied).contains(node)
+    }
+
     /// The names of the capabilities in the set, in their numeric order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         CAPABILITY_NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| name)
@@ -251,5 +263,21 @@ impl Capabilities {
     /// Whether all of `other` is in the set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Capabilities;
+
+    #[test]
+    fn who_has_sys_admin_needs_none_of_what_came_out_of_it() {
+        let node = Capabilities((1 << 41) - 1);
+        assert!(node.is_all_of(node));
+        assert!(Capabilities((1 << 38) - 1).is_all_of(node), "as Debian 12's Docker gives them");
+        assert!(!Capabilities(node.0 & !(1 << 21)).is_all_of(node), "without CAP_SYS_ADMIN");
+        assert!(!Capabilities(node.0 & !(1 << 12)).is_all_of(node), "without CAP_NET_ADMIN");
+        assert!(!Capabilities(0).is_all_of(node));
+        assert!(!Capabilities((1 << 38) - 1).is_all_of(Capabilities((1 << 42) - 1)), "of a later kernel's");
     }
 }

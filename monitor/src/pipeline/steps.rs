@@ -81,7 +81,7 @@ pub(super) fn security_context(host: Host, facts: &KernelFacts) -> SecurityConte
         (HostNamespace::Cgroup, own.cgroup, nodes.cgroup),
     ];
     SecurityContext {
-        privileged: bounding.contains(host.capabilities) && seccomp == SeccompMode::Disabled,
+        privileged: bounding.is_all_of(host.capabilities) && seccomp == SeccompMode::Disabled,
         effective: Capabilities(facts.effective),
         bounding,
         host_namespaces: shared.into_iter().filter(|(_, own, host)| own == host && *own != 0).map(|it| it.0).collect(),

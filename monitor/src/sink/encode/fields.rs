@@ -363,7 +363,7 @@ const TABLE: &[Row] = &[
         ROOT,
         "container.security_context.privileged",
         Boolean,
-        "Whether it has every capability of the node and no seccomp filter, as the kernel knows it",
+        "Whether it may do all that the node allows, and has no seccomp filter, as the kernel knows it",
     ),
     one(ROOT, "orchestrator.type", OneOf(&["kubernetes"]), "What runs the pods"),
     one(ROOT, "orchestrator.cluster.name", Keyword, "The cluster's name"),

@@ -8,12 +8,20 @@ use postern_ebpf::abi::ProcessKey;
 use rustc_hash::FxHashMap;
 
 use super::left::Left;
-use crate::event::{Arguments, Confidence, Entry, Process, Session};
+use crate::{
+    container::cgroup::CgroupContainer,
+    event::{Arguments, Confidence, Entry, Process, Session},
+    process::to_tick,
+};
 
 /// Programs that ask a runtime for containers and for processes in them.
 const TOOLS: [&str; 8] = ["crictl", "ctr", "nerdctl", "docker", "podman", "runc", "crun", "docker-compose"];
-/// Commands of theirs that start something.
-const COMMANDS: [&str; 6] = ["exec", "run", "start", "attach", "create", "restart"];
+/// Commands of theirs that start something. What `create` makes runs once somebody has it started.
+const COMMANDS: [&str; 6] = ["exec", "run", "start", "up", "attach", "restart"];
+/// Those of them that start a container, whose name or image may be all that they say of it.
+const STARTS_CONTAINER: [&str; 4] = ["run", "start", "up", "restart"];
+/// Tools whose containers are known by their cgroups for those of that runtime.
+const OF_RUNTIME: [(&str, &str); 3] = [("docker", "docker"), ("docker-compose", "docker"), ("podman", "podman")];
 /// Who runs some of those tools for whoever asked: beginnings of the names of their programs.
 const RUNTIMES: [&str; 5] = ["containerd", "conmon", "crio", "dockerd", "kubelet"];
 /// How long after its end a tool may still be what a process comes from, in nanoseconds.
@@ -118,21 +126,33 @@ impl Clients {
         }
     }
 
-    /// A process has ended.
+    /// A process has ended, by its key as the kernel tells it.
     pub(super) fn end(&mut self, key: ProcessKey, now_ns: u64) {
+        let key = to_tick(key);
         if let Some(client) = self.at_once.iter_mut().find(|client| client.process.key == key) {
             client.ended_ns = Some(now_ns);
         }
     }
 
-    /// The tool that asked for a process with these arguments in that container.
-    pub(super) fn asked(&mut self, container: &str, args: &Arguments, now_ns: u64) -> Option<Asked> {
+    /// The tool that asked for a process with these arguments in that container, or, where it is the `first`, for the container.
+    pub(super) fn asked(
+        &mut self,
+        container: &CgroupContainer,
+        first: bool,
+        args: &Arguments,
+        now_ns: u64,
+    ) -> Option<Asked> {
         self.forget(now_ns);
-        let named = |client: &&Client| client.process.args.iter().any(|argument| names(argument, container));
+        let named = |client: &&Client| client.process.args.iter().any(|argument| names(argument, &container.id));
         let same = |client: &&Client| ends_with(&client.process.args, args);
+        // What its image runs, or what was said when it was made, stands in nobody's arguments.
+        let started = |client: &&Client| first && client.starts_container_of(container);
         let newest = || self.at_once.iter().rev().filter(|client| TOOLS.contains(&client.process.executable_name()));
         let by_name = newest().find(named).map(|client| client.asked(Confidence::Linked, "named the container"));
-        by_name.or_else(|| Some(newest().find(same)?.asked(Confidence::Likely, "asked for the same command")))
+        let likely = |client: &Client, how| client.asked(Confidence::Likely, how);
+        by_name
+            .or_else(|| Some(likely(newest().find(same)?, "asked for the same command")))
+            .or_else(|| Some(likely(newest().find(started)?, "had a container started")))
     }
 
     /// The tool that asked init for a process with these arguments, or for the unit whose cgroup this is.
@@ -175,6 +195,13 @@ impl Clients {
 }
 
 impl Client {
+    /// Whether it may have had a container started of which it says neither the id nor the command. One of a pod's is kubelet's.
+    fn starts_container_of(&self, container: &CgroupContainer) -> bool {
+        let of = (self.process.executable_name(), container.runtime.unwrap_or_default());
+        let starts = || self.process.args.iter().any(|argument| STARTS_CONTAINER.contains(&argument));
+        container.pod_uid.is_none() && OF_RUNTIME.contains(&of) && starts()
+    }
+
     fn asked(&self, confidence: Confidence, how: &str) -> Asked {
         Asked::new(Arc::clone(&self.entry), confidence, reason(&self.process, how))
     }
@@ -236,8 +263,12 @@ mod tests {
         clients.add(&Arc::new(process(pid, args)), Some(&process(pid + 1, &[parent])), &entry);
     }
 
-    fn asked(clients: &mut Clients, container: &str, args: &[&str], now_ns: u64) -> Option<(u32, Confidence)> {
-        let asked = clients.asked(container, &args.iter().collect(), now_ns)?;
+    fn container(id: &str, runtime: Option<&'static str>) -> CgroupContainer {
+        CgroupContainer { id: id.into(), runtime, pod_uid: None, namespace: None }
+    }
+
+    fn asked(clients: &mut Clients, id: &str, args: &[&str], now_ns: u64) -> Option<(u32, Confidence)> {
+        let asked = clients.asked(&container(id, None), false, &args.iter().collect(), now_ns)?;
         Some((asked.entry.leader.tgid, asked.confidence))
     }
 
@@ -258,6 +289,26 @@ mod tests {
         // Too short to name one container.
         client(&mut clients, 5, &["crictl", "exec", "fedc", "id"]);
         assert_eq!(asked(&mut clients, "fedcba98", &["date"], 0), None);
+    }
+
+    #[test]
+    fn who_has_a_container_started_need_not_say_what_it_runs() {
+        let mut clients = Clients::default();
+        client(&mut clients, 1, &["docker", "run", "--detach", "nginx"]);
+        client(&mut clients, 2, &["docker", "exec", "web", "sh"]);
+        client(&mut clients, 3, &["ctr", "run", "image", "name"]);
+        let mut started = |container: &CgroupContainer, first, args: &[&str]| {
+            let asked = clients.asked(container, first, &args.iter().collect(), 0)?;
+            Some((asked.entry.leader.tgid, asked.confidence))
+        };
+        let (docker, containerd) = (container(ID, Some("docker")), container(ID, Some("containerd")));
+        assert_eq!(started(&docker, true, &["/entrypoint.sh"]), Some((1, Confidence::Likely)));
+        // What was asked for word by word comes first.
+        assert_eq!(started(&docker, true, &["sh"]), Some((2, Confidence::Likely)));
+        assert_eq!(started(&docker, false, &["/entrypoint.sh"]), None, "a health check, or the like");
+        assert_eq!(started(&containerd, true, &["/entrypoint.sh"]), None, "another runtime's");
+        let of_pod = CgroupContainer { pod_uid: Some("1".into()), ..docker };
+        assert_eq!(started(&of_pod, true, &["/entrypoint.sh"]), None, "kubelet asked for it");
     }
 
     #[test]
@@ -325,7 +376,8 @@ mod tests {
     fn a_tool_that_ended_long_ago_asked_for_nothing() {
         let mut clients = Clients::default();
         client(&mut clients, 1, &["ctr", "task", "exec", "--exec-id", "x", ID, "sh"]);
-        clients.end(key(1), 5);
+        // The kernel tells when it began more exactly than it is kept.
+        clients.end(ProcessKey::new(1, key(1).start_ns + 1_234_567), 5);
         assert!(asked(&mut clients, ID, &["sh"], LATE_NS).is_some());
         assert!(asked(&mut clients, ID, &["sh"], LATE_NS + 5).is_none());
         for pid in 0..2 * CLIENTS_MAX as u32 {

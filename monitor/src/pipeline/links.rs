@@ -86,7 +86,8 @@ impl Links {
         let Arrived { crossing, container, previous, parent } = arrived;
         match (crossing, container) {
             (Some(Crossing::Started | Crossing::Entered), Some(container)) => {
-                self.clients.asked(&container.id, &process.args, now_ns)
+                let first = crossing == Some(Crossing::Started);
+                self.clients.asked(container, first, &process.args, now_ns)
             }
             (None, _) if is_from_init(previous, parent) || is_from_users_own(previous, parent) => {
                 let cgroup = || exec.cgroup.path();

@@ -23,12 +23,13 @@ const SUITES: [&str; 4] = ["bookworm", "trixie", "bullseye", "sid"];
 /// that, since its kernel is the oldest that the agent is for. What is to become stable changes from day to day.
 const TESTED: [&str; 3] = ["bookworm", "trixie", "bullseye"];
 /// What Kubernetes nodes have, what people come in by and go on with, and what the scenarios need beside that.
-const PACKAGES: [&str; 29] = [
+const PACKAGES: [&str; 30] = [
     "at",
     "busybox-static",
     "containerd",
     "cron",
     "dbus",
+    "docker.io",
     "dropbear-bin",
     "initramfs-tools",
     "iproute2",
@@ -54,6 +55,13 @@ const PACKAGES: [&str; 29] = [
     "util-linux",
     "zstd",
 ];
+/// What is a package of its own since Debian 13: Docker's client.
+const PACKAGES_SINCE_13: [&str; 1] = ["docker-cli"];
+/// The suites before that.
+const BEFORE_13: [&str; 2] = ["bookworm", "bullseye"];
+/// Units that a node has and that do not start with it: a Kubernetes node's runtime is containerd, and Docker's is started by those
+/// who play with it.
+const MASKED: [&str; 2] = ["docker.service", "docker.socket"];
 /// How mmdebstrap makes the files of one.
 const OPTIONS: [&str; 11] = [
     "--mode=root",
@@ -148,7 +156,7 @@ fn make_all(suites: &[&str]) -> Result<()> {
 /// Makes the disk of a suite, unless there is one by the same recipe.
 fn make(suite: &str) -> Result<()> {
     let (made, new) = (folder().join(suite), folder().join(format!("{suite}.new")));
-    let recipe = format!("{OPTIONS:?}\n{PACKAGES:?}\n{SIZE}\n{FILES:?}\n");
+    let recipe = format!("{OPTIONS:?}\n{:?}\n{SIZE}\n{FILES:?}\n{MASKED:?}\n", packages(suite));
     if fs::read_to_string(made.join("recipe")).is_ok_and(|text| text == recipe) {
         return Ok(());
     }
@@ -163,6 +171,9 @@ fn make(suite: &str) -> Result<()> {
     bootstrap(suite, &root)?;
     for (name, content) in FILES {
         fs::write(root.join(name), content).with_context(|| name.to_owned())?;
+    }
+    for unit in MASKED {
+        symlink("/dev/null", root.join("etc/systemd/system").join(unit))?;
     }
     let wanted = root.join("etc/systemd/system/multi-user.target.wants");
     fs::create_dir_all(&wanted)?;
@@ -179,8 +190,14 @@ fn make(suite: &str) -> Result<()> {
     Ok(())
 }
 
+fn packages(suite: &str) -> Vec<&'static str> {
+    let own: &[&str] = if BEFORE_13.contains(&suite) { &[] } else { &PACKAGES_SINCE_13 };
+    PACKAGES.iter().chain(own).copied().collect()
+}
+
 fn bootstrap(suite: &str, root: &Path) -> Result<()> {
-    let (include, root, mirror) = (format!("--include={}", PACKAGES.join(",")), root.display().to_string(), mirror()?);
+    let include = format!("--include={}", packages(suite).join(","));
+    let (root, mirror) = (root.display().to_string(), mirror()?);
     program("mmdebstrap", OPTIONS.into_iter().chain([&*include, suite, &root, &mirror])).quietly().map(drop)
 }
 

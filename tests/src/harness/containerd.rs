@@ -23,6 +23,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// What a container does of which nothing more is asked, for longer than any test takes. A pod's sandbox does, too, and all that
 /// shares its pid namespace ends with it.
 pub const SLEEP: &[&str] = &["/bin/sleep", "1000000"];
+/// The folder of the image's files.
+const IMAGE_ROOT: &str = "rootfs";
 const APPLETS: [&str; 8] = ["sh", "sleep", "true", "echo", "cat", "id", "ls", "touch"];
 
 /// A running containerd. Containers are in its namespace `default`.
@@ -82,6 +84,11 @@ impl Containerd {
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("sock")
+    }
+
+    /// The files of the image.
+    pub fn image_root(&self) -> PathBuf {
+        self.folder.path().join(IMAGE_ROOT)
     }
 
     /// Imports an image archive into a namespace.
@@ -172,7 +179,7 @@ fn unmount_below(folder: &Path) {
 
 /// An OCI archive whose one layer is busybox.
 fn busybox_image(folder: &Path) -> PathBuf {
-    let root = folder.join("rootfs");
+    let root = folder.join(IMAGE_ROOT);
     for name in ["bin", "etc", "proc", "sys", "dev", "tmp"] {
         fs::create_dir_all(root.join(name)).expect("a folder");
     }
@@ -204,7 +211,7 @@ fn busybox_image(folder: &Path) -> PathBuf {
     archive
 }
 
-fn tar(folder: &Path, archive: &Path, what: &str) {
+pub(super) fn tar(folder: &Path, archive: &Path, what: &str) {
     run(Command::new("/bin/tar").arg("-C").arg(folder).arg("-cf").arg(archive).arg(what), b"", DEADLINE).succeeded();
 }
 

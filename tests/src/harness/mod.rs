@@ -6,6 +6,7 @@ pub mod agent;
 pub mod api_server;
 pub mod containerd;
 pub mod cri;
+pub mod docker;
 pub mod fluentd;
 mod keys;
 pub mod node;

@@ -21,7 +21,7 @@ use crate::quiet::QUIET;
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 const MKE2FS: &str = "/usr/sbin/mke2fs";
 /// How long a node may take to boot and to play everything.
-const DEADLINE: Duration = Duration::from_mins(15);
+const DEADLINE: Duration = Duration::from_mins(20);
 /// How long it may take to end, or to make a disk.
 const SOON: Duration = Duration::from_secs(30);
 /// How many times slower than the machine below it a node is thought to be.

@@ -2,6 +2,7 @@
 //! which door, who, from where, as whom they went on, and which alerts there are. An answer is exact or wrong.
 
 mod containers;
+mod docker;
 mod init;
 mod other_doors;
 mod refused;
@@ -108,8 +109,9 @@ impl fmt::Display for Score {
 pub fn play(parts: &[String], mut say: impl FnMut(&str)) -> Score {
     let is_wanted = |it: &Scenario| parts.is_empty() || parts.iter().any(|part| it.name.contains(&**part));
     let all = [ssh::SCENARIOS, refused::SCENARIOS, other_doors::SCENARIOS, containers::SCENARIOS].into_iter().flatten();
-    let no_init = init::unavailable();
+    let (no_init, no_docker) = (init::unavailable(), docker::unavailable());
     let all = all.map(|it| (it, None)).chain(init::SCENARIOS.iter().map(|it| (it, no_init.as_ref())));
+    let all = all.chain(docker::SCENARIOS.iter().map(|it| (it, no_docker.as_ref())));
     let mut score = Score::default();
     let mut stage = Stage::set();
     for (number, (scenario, unavailable)) in all.filter(|(it, _)| is_wanted(it)).enumerate() {

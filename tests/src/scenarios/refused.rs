@@ -16,8 +16,9 @@ const KEYS: usize = 100;
 /// How many clients do before somebody logs in, and how many after that.
 const CLIENTS: usize = 5;
 
-/// A name that would empty a terminal and ring its bell, and that ends what quotes it.
-const CONTROL: &str = "\u{1b}[2J\u{7}\"'`$(id)\\";
+/// A name that would empty a terminal and ring its bell, and that ends what quotes it. OpenSSH 8.4's client cannot send a double
+/// quote.
+const CONTROL: &str = "\u{1b}[2J\u{7}'`$(id)'";
 /// A name that reads like sshd's own line about somebody else. What comes after a colon sshd takes for the way in which whoever
 /// has the name before it is to be asked.
 const FORGED: &str = "Accepted publickey for root from 192.0.2.66 port 4242 ssh2: ED25519 SHA256:forged";

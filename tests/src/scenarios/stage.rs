@@ -9,6 +9,7 @@ use crate::harness::{
     api_server::ApiServer,
     containerd::{Containerd, IMAGE, SLEEP},
     cri::{Kubelet, PodOptions, RunningPod},
+    docker::Docker,
     sshd::{Another, Sshd},
     sudoers::Sudoers,
 };
@@ -18,6 +19,8 @@ pub(super) struct Stage {
     /// Another user of the same server.
     pub(super) another: Another,
     pub(super) sshd: Sshd,
+    /// Upon containerd, from the first scenario on that asks for it.
+    docker: Option<Docker>,
     pub(super) containerd: Containerd,
     pub(super) kubelet: Kubelet,
     /// By name.
@@ -107,7 +110,12 @@ impl Stage {
             user.name,
         ));
         server.wait_for_open_watch(Duration::from_secs(20));
-        Self { agent, another, sshd, containerd, kubelet, pods, _server: server, _sudoers: sudoers }
+        Self { agent, another, sshd, docker: None, containerd, kubelet, pods, _server: server, _sudoers: sudoers }
+    }
+
+    /// Docker, which is started once somebody wants it: few nodes have it.
+    pub(super) fn docker(&mut self) -> &Docker {
+        self.docker.get_or_insert_with(|| Docker::start(&self.containerd))
     }
 
     /// What stands for whom in what is expected.

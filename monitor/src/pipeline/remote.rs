@@ -82,7 +82,7 @@ impl Entries {
         (open.opened, open.marked, open.leader) = (true, false, Some(process.key));
         self.changed = true;
         let (own_session, source_ip) = (open.login.session.clone(), open.login.source.ip);
-        let entry = Entry { own_session, source_ip, ..Entry::new(server.door, process.key) };
+        let entry = Entry { source_ip, own_session, ..Entry::new(server.door, process.key) };
         Some(Placed { opened: Some(Arc::clone(&open.login)), ..Placed::leading(entry, process) })
     }
 }

@@ -109,8 +109,9 @@ impl fmt::Display for Score {
 pub fn play(parts: &[String], mut say: impl FnMut(&str)) -> Score {
     let is_wanted = |it: &Scenario| parts.is_empty() || parts.iter().any(|part| it.name.contains(&**part));
     let all = [ssh::SCENARIOS, refused::SCENARIOS, other_doors::SCENARIOS, containers::SCENARIOS].into_iter().flatten();
-    let (no_init, no_docker) = (init::unavailable(), docker::unavailable());
-    let all = all.map(|it| (it, None)).chain(init::SCENARIOS.iter().map(|it| (it, no_init.as_ref())));
+    let (no_groups, no_init, no_docker) = (ssh::no_groups(), init::unavailable(), docker::unavailable());
+    let all = all.map(|it| (it, None)).chain(ssh::GROUPS.iter().map(|it| (it, no_groups.as_ref())));
+    let all = all.chain(init::SCENARIOS.iter().map(|it| (it, no_init.as_ref())));
     let all = all.chain(docker::SCENARIOS.iter().map(|it| (it, no_docker.as_ref())));
     let mut score = Score::default();
     let mut stage = Stage::set();

@@ -59,7 +59,7 @@ impl Node {
     /// Boots, plays the scenarios whose names contain one of the parts (all, if there are none), and hands over each line as
     /// it comes. Returns how many were exact, and of how many. Panics if the node does not get to its end.
     pub fn play(&self, parts: &[String], say: impl Fn(&str)) -> (usize, usize) {
-        let quoted = parts.iter().fold(String::new(), |all, part| all + " '" + part + "'");
+        let quoted = parts.iter().fold(String::new(), |all, part| all + " '" + &part.replace('\'', r"'\''") + "'");
         let mut score = (0, 0);
         self.run(&format!("play{quoted}"), DEADLINE, |line| {
             say(line);

@@ -26,6 +26,8 @@ const OF_RUNTIME: [(&str, &str); 3] = [("docker", "docker"), ("docker-compose", 
 const RUNTIMES: [&str; 5] = ["containerd", "conmon", "crio", "dockerd", "kubelet"];
 /// How long after its end a tool may still be what a process comes from, in nanoseconds.
 const LATE_NS: u64 = 2_000_000_000;
+/// The same for those that ask init, which puts what it is asked for behind what it has to do already.
+const LATE_OF_INIT_NS: u64 = 30_000_000_000;
 /// How many are remembered.
 const CLIENTS_MAX: usize = 256;
 /// The program that has init run something at once.
@@ -190,11 +192,17 @@ impl Clients {
     }
 
     fn forget(&mut self, now_ns: u64) {
-        self.at_once.retain(|client| client.ended_ns.is_none_or(|ended| now_ns.saturating_sub(ended) < LATE_NS));
+        self.at_once
+            .retain(|client| client.ended_ns.is_none_or(|ended| now_ns.saturating_sub(ended) < client.late_ns()));
     }
 }
 
 impl Client {
+    fn late_ns(&self) -> u64 {
+        let asks_init = [SYSTEMD_RUN, SYSTEMCTL, MACHINECTL].contains(&self.process.executable_name());
+        if asks_init { LATE_OF_INIT_NS } else { LATE_NS }
+    }
+
     /// Whether it may have had a container started of which it says neither the id nor the command. One of a pod's is kubelet's.
     fn starts_container_of(&self, container: &CgroupContainer) -> bool {
         let of = (self.process.executable_name(), container.runtime.unwrap_or_default());
@@ -380,6 +388,11 @@ mod tests {
         clients.end(ProcessKey::new(1, key(1).start_ns + 1_234_567), 5);
         assert!(asked(&mut clients, ID, &["sh"], LATE_NS).is_some());
         assert!(asked(&mut clients, ID, &["sh"], LATE_NS + 5).is_none());
+        // Init may have much to do before it.
+        client(&mut clients, 2, &["systemd-run", "sh"]);
+        clients.end(key(2), 5);
+        let mut of_init = |now_ns| clients.asked_init(&["sh"].iter().collect(), Vec::new, now_ns).is_some();
+        assert!(of_init(LATE_OF_INIT_NS) && !of_init(LATE_OF_INIT_NS + 5));
         for pid in 0..2 * CLIENTS_MAX as u32 {
             client(&mut clients, pid, &["ctr", "run", "image", "name"]);
         }

@@ -30,7 +30,7 @@ use crate::{
 
 /// How often the ring is drained while records come, and what it yields handed on: most of an event's way to its sink, but
 /// for what is urgent. Each turn finds cold caches, and leaves cold ones to whoever else runs on this processor.
-const DRAIN_EVERY: Duration = Duration::from_millis(40);
+const DRAIN_EVERY: Duration = Duration::from_millis(30);
 /// How long no record must have come before the loop sleeps. Longer than [`Ring::QUIET`], during which the kernel side
 /// announces none.
 const AWAKE: Duration = Ring::QUIET.saturating_add(Duration::from_millis(5));

@@ -5,9 +5,8 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use postern_ebpf::abi::ProcessKey;
-use rustc_hash::FxHashMap;
 
-use super::left::Left;
+use super::left::{Left, LeftBehind};
 use crate::{
     container::cgroup::CgroupContainer,
     event::{Arguments, Confidence, Entry, Process, Session},
@@ -48,9 +47,7 @@ const ID_DIGITS: usize = 8;
 pub(super) struct Clients {
     at_once: VecDeque<Client>,
     /// By whose jobs atd is asked for: who asked last, by `at` or `batch`.
-    later: FxHashMap<Arc<str>, Left>,
-    /// Whether one of those was added since this was looked at.
-    pub(super) changed: bool,
+    pub(super) later: LeftBehind,
 }
 
 struct Client {
@@ -108,24 +105,8 @@ impl Clients {
             return;
         }
         let Some(user) = process.credentials.real_user.name.clone() else { return };
-        if self.later.len() >= CLIENTS_MAX {
-            self.later.clear();
-        }
         let how = reason(process, "asked for jobs of this user");
-        self.later.insert(user, Left::new(entry, how, process.key.start_ns));
-        self.changed = true;
-    }
-
-    /// Who asked for jobs of each user's.
-    pub(super) fn later(&self) -> impl Iterator<Item = (&Arc<str>, &Left)> {
-        self.later.iter()
-    }
-
-    /// As another run knew it.
-    pub(super) fn restore_later(&mut self, user: &str, by: Left) {
-        if self.later.len() < CLIENTS_MAX {
-            self.later.insert(user.into(), by);
-        }
+        self.later.put(user, Left::new(entry, how, process.key.start_ns));
     }
 
     /// A process has ended, by its key as the kernel tells it.

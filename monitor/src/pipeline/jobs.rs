@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{clients::Asked, crontab, left::Left};
+use super::{
+    clients::Asked,
+    crontab,
+    left::{Left, LeftBehind},
+};
 use crate::{
     event::{Entry, FileAction, FileChange, Process},
     process::Known,
@@ -15,8 +19,6 @@ use crate::{
 const TABLES_MAX: usize = 64;
 /// See `TABLES_MAX`.
 const JOBS_MAX: usize = 512;
-/// See `TABLES_MAX`. Past that, all are forgotten but the last.
-const PARTS_MAX: usize = 256;
 /// Of how many tables it is remembered what had no room. Past that, all are forgotten, and counted once more.
 const CROWDED_MAX: usize = 1_024;
 /// What cron's daemon is called.
@@ -32,10 +34,10 @@ pub(super) struct CronJobs {
     /// Tables that are to be read, and who wrote each last.
     unread: FxHashMap<Arc<str>, Left>,
     /// Programs in the folders of those that cron runs every hour, day and so on.
-    parts: FxHashMap<Arc<str>, Left>,
+    pub(super) parts: LeftBehind,
     /// Whether anybody in a session added a job at all.
     has_writers: bool,
-    /// Whether one did since this was looked at.
+    /// Whether a table that one wrote was read since this was looked at.
     pub(super) changed: bool,
     /// By their tables, which are read again and again: how many jobs there is no room for, as far as that is counted.
     crowded: FxHashMap<Arc<str>, u64>,
@@ -55,11 +57,8 @@ impl CronJobs {
                 self.left_out += 1;
             }
         } else if crontab::is_part(path) && file.action != FileAction::Deleted {
-            if self.parts.len() >= PARTS_MAX {
-                self.parts.clear();
-            }
-            self.parts.insert(Arc::clone(path), written());
-            (self.has_writers, self.changed) = (true, true);
+            self.parts.put(Arc::clone(path), written());
+            self.has_writers = true;
         }
     }
 
@@ -118,11 +117,6 @@ impl CronJobs {
         all.filter_map(|(path, command, by)| Some((path, command, by.as_ref()?)))
     }
 
-    /// Whose each program in a folder of cron's is.
-    pub(super) fn programs(&self) -> impl Iterator<Item = (&Arc<str>, &Left)> {
-        self.parts.iter()
-    }
-
     /// A job as another run knew it. What else stands in its table is known when that is read.
     pub(super) fn restore_job(&mut self, path: &str, command: &str, by: Left) {
         if !crontab::is_table(path) || self.tables.len() >= TABLES_MAX && !self.tables.contains_key(path) {
@@ -137,8 +131,8 @@ impl CronJobs {
 
     /// A program in a folder of cron's, as another run knew it.
     pub(super) fn restore_program(&mut self, path: &str, by: Left) {
-        if crontab::is_part(path) && self.parts.len() < PARTS_MAX {
-            self.parts.insert(path.into(), by);
+        if crontab::is_part(path) {
+            self.parts.restore(path, by);
             self.has_writers = true;
         }
     }

@@ -15,6 +15,46 @@ use crate::event::{Confidence, Entry, Session};
 /// How long after somebody left something it is thought to be theirs, in nanoseconds.
 pub(super) const LATER_NS: u64 = 24 * 3_600 * 1_000_000_000;
 
+/// Of how many services, programs or users it is remembered who left something.
+pub(super) const LEFT_MAX: usize = 256;
+
+/// What was left last, by what it is: a service, a program, a user's jobs. Past [`LEFT_MAX`], all is forgotten but the last.
+#[derive(Default)]
+pub(super) struct LeftBehind {
+    left: FxHashMap<Arc<str>, Left>,
+    /// Whether anything was added since this was looked at.
+    pub(super) changed: bool,
+}
+
+impl LeftBehind {
+    pub(super) fn put(&mut self, what: Arc<str>, left: Left) {
+        if self.left.len() >= LEFT_MAX {
+            self.left.clear();
+        }
+        self.left.insert(what, left);
+        self.changed = true;
+    }
+
+    /// As another run knew it.
+    pub(super) fn restore(&mut self, what: &str, left: Left) {
+        if self.left.len() < LEFT_MAX {
+            self.left.insert(what.into(), left);
+        }
+    }
+
+    pub(super) fn get(&self, what: &str) -> Option<&Left> {
+        self.left.get(what)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Left)> {
+        self.left.iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.left.is_empty()
+    }
+}
+
 /// By whom, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Left {

@@ -39,17 +39,19 @@ pub(super) struct Arrived<'a> {
 impl Links {
     /// Whether something was left to run later that was not at the last look.
     pub(super) fn take_changed(&mut self) -> bool {
-        let changed = [&mut self.clients.changed, &mut self.units.changed, &mut self.jobs.changed];
+        let Self { clients, units, jobs } = self;
+        let changed =
+            [&mut clients.later.changed, &mut units.writers.changed, &mut jobs.parts.changed, &mut jobs.changed];
         changed.map(std::mem::take).contains(&true)
     }
 
     /// All that another run needs to know; what was left last comes last.
     pub(super) fn save(&self) -> Vec<SavedLeft> {
         let text = |text: &Arc<str>| text.to_string();
-        let units = self.units.iter().map(|(service, by)| (SavedWhat::Unit(text(service)), by));
+        let units = self.units.writers.iter().map(|(service, by)| (SavedWhat::Unit(text(service)), by));
         let jobs = self.jobs.jobs().map(|(table, command, by)| (SavedWhat::CronJob(text(table), text(command)), by));
-        let programs = self.jobs.programs().map(|(path, by)| (SavedWhat::CronProgram(text(path)), by));
-        let at = self.clients.later().map(|(user, by)| (SavedWhat::AtJobs(text(user)), by));
+        let programs = self.jobs.parts.iter().map(|(path, by)| (SavedWhat::CronProgram(text(path)), by));
+        let at = self.clients.later.iter().map(|(user, by)| (SavedWhat::AtJobs(text(user)), by));
         let all = units.chain(jobs).chain(programs).chain(at);
         let mut all: Vec<SavedLeft> = all.filter_map(|(what, by)| by.save(what)).collect();
         all.sort_by(|one, other| (one.at, &one.what).cmp(&(other.at, &other.what)));
@@ -61,10 +63,10 @@ impl Links {
         for left in saved {
             let Some(by) = Left::load(left, sessions, now_ns) else { continue };
             match &left.what {
-                SavedWhat::Unit(service) => self.units.restore(service, by),
+                SavedWhat::Unit(service) => self.units.writers.restore(service, by),
                 SavedWhat::CronJob(table, command) => self.jobs.restore_job(table, command, by),
                 SavedWhat::CronProgram(path) => self.jobs.restore_program(path, by),
-                SavedWhat::AtJobs(user) => self.clients.restore_later(user, by),
+                SavedWhat::AtJobs(user) => self.clients.later.restore(user, by),
             }
         }
     }

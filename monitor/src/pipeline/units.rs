@@ -3,11 +3,9 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-
 use super::{
     clients::{Asked, SERVICE, unit_of},
-    left::Left,
+    left::{Left, LeftBehind},
 };
 use crate::event::{Entry, FileAction, FileChange};
 
@@ -24,15 +22,11 @@ const FOLDERS: [&str; 6] = [
 const OWN_FOLDER: &str = "/.config/systemd/user/";
 /// How the names of units end that start the service of the same name.
 const STARTERS: [&str; 4] = [SERVICE, ".timer", ".socket", ".path"];
-/// How many are remembered. Past that, all are forgotten but the last.
-const UNITS_MAX: usize = 256;
 
 /// By the service: who wrote of it last.
 #[derive(Default)]
 pub(super) struct Units {
-    writers: FxHashMap<Arc<str>, Left>,
-    /// Whether one was added since this was looked at.
-    pub(super) changed: bool,
+    pub(super) writers: LeftBehind,
 }
 
 impl Units {
@@ -41,23 +35,7 @@ impl Units {
         let is_written = matches!(file.action, FileAction::Created | FileAction::Changed | FileAction::Renamed);
         let Some(path) = file.path.as_ref().filter(|_| is_written) else { return };
         let Some(service) = service_of_file(path) else { return };
-        if self.writers.len() >= UNITS_MAX {
-            self.writers.clear();
-        }
-        self.writers.insert(service.into(), Left::written(entry, path, now_ns));
-        self.changed = true;
-    }
-
-    /// Who wrote of each service.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Left)> {
-        self.writers.iter()
-    }
-
-    /// As another run knew it.
-    pub(super) fn restore(&mut self, service: &str, by: Left) {
-        if self.writers.len() < UNITS_MAX {
-            self.writers.insert(service.into(), by);
-        }
+        self.writers.put(service.into(), Left::written(entry, path, now_ns));
     }
 
     /// Who wrote the unit whose cgroup this is.
@@ -67,7 +45,7 @@ impl Units {
         }
         let path = cgroup();
         let service = unit_of(&path);
-        self.writers.get(service).or_else(|| self.writers.get(&*template(service)?))?.asked(now_ns)
+        self.writers.get(service).or_else(|| self.writers.get(&template(service)?))?.asked(now_ns)
     }
 }
 
@@ -91,7 +69,7 @@ mod tests {
     use super::*;
     use crate::{
         event::EntryType,
-        pipeline::left::LATER_NS,
+        pipeline::left::{LATER_NS, LEFT_MAX},
         replay::{change, key},
     };
 
@@ -139,9 +117,9 @@ mod tests {
     #[test]
     fn they_are_bounded() {
         let mut units = Units::default();
-        for number in 0..2 * UNITS_MAX {
+        for number in 0..2 * LEFT_MAX {
             note(&mut units, 1, &format!("/etc/systemd/system/unit-{number}.service"), FileAction::Created);
         }
-        assert!(units.writers.len() <= UNITS_MAX);
+        assert!(units.writers.iter().count() <= LEFT_MAX);
     }
 }

@@ -14,8 +14,6 @@ use super::{library, sensor};
 #[derive(Default)]
 pub struct LoginFiles {
     host_root: PathBuf,
-    /// Programs that are not where they usually are.
-    elsewhere: Vec<PathBuf>,
     attached: Found,
     /// At the last look.
     last: Found,
@@ -28,16 +26,19 @@ impl LoginFiles {
     /// Those below the node's root as they are now: to be called before anything is attached, so that one which is replaced
     /// meanwhile is noticed.
     pub fn look(host_root: &Path) -> Self {
-        let mut files =
-            Self { host_root: host_root.to_owned(), elsewhere: Vec::new(), attached: Found::new(), last: Found::new() };
+        let mut files = Self { host_root: host_root.to_owned(), ..Self::default() };
         files.attached = files.found();
         files
     }
 
     /// Programs that run and are not where they usually are, before they are watched.
     pub fn add<'a>(&mut self, programs: impl IntoIterator<Item = &'a PathBuf>) {
-        self.elsewhere = programs.into_iter().cloned().collect();
-        self.attached = self.found();
+        for path in programs {
+            // What was looked at before stands: it may have been replaced since.
+            if let (false, Some(file)) = (self.attached.contains_key(path), identity(path)) {
+                self.attached.insert(path.clone(), file);
+            }
+        }
     }
 
     /// One that is not the file any more that is watched, or that was not there before. Packages are unpacked file by file:
@@ -51,13 +52,15 @@ impl LoginFiles {
     }
 
     fn found(&self) -> Found {
-        let usual = sensor::login_files(&self.host_root).chain(self.elsewhere.iter().cloned());
-        let file = |path: PathBuf| {
-            let metadata = fs::metadata(&path).ok()?;
-            Some((path, (metadata.dev(), metadata.ino())))
-        };
-        usual.chain(library::find(&self.host_root, &[sensor::LIBPAM])).filter_map(file).collect()
+        let usual = sensor::login_files(&self.host_root).chain(library::find(&self.host_root, &[sensor::LIBPAM]));
+        let all = usual.chain(self.attached.keys().cloned());
+        all.filter_map(|path| identity(&path).map(|file| (path, file))).collect()
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]
@@ -92,5 +95,11 @@ mod tests {
         assert_eq!([told(&mut files), told(&mut files)], [None, None]);
         put("opt/sshd");
         assert_eq!([told(&mut files), told(&mut files)], [None, Some(at("opt/sshd"))]);
+
+        // While the agent starts.
+        let mut files = LoginFiles::look(root.path());
+        put("usr/sbin/sshd");
+        files.add([&at("usr/sbin/sshd"), &at("opt/sshd")]);
+        assert_eq!([told(&mut files), told(&mut files)], [None, Some(at("usr/sbin/sshd"))]);
     }
 }

@@ -28,9 +28,11 @@ use crate::{
     sink::delivery::Publisher,
 };
 
-/// How often the ring is drained while records come, and what it yields handed on: most of an event's way to its sink, but
-/// for what is urgent. Each turn finds cold caches, and leaves cold ones to whoever else runs on this processor.
-const DRAIN_EVERY: Duration = Duration::from_millis(30);
+/// How long a record may take to its sink, but for what is urgent: most of it is the time that the ring is left alone, for
+/// each turn finds cold caches, and leaves cold ones to whoever else runs on this processor.
+const WITHIN: Duration = Duration::from_millis(45);
+/// How long it is left alone at least.
+const DRAIN_EVERY_MIN: Duration = Duration::from_millis(10);
 /// How long no record must have come before the loop sleeps. Longer than [`Ring::QUIET`], during which the kernel side
 /// announces none.
 const AWAKE: Duration = Ring::QUIET.saturating_add(Duration::from_millis(5));
@@ -67,12 +69,16 @@ impl EventLoop {
         let mut last_record: Option<Instant> = Some(Instant::now());
         let mut last_tick = Instant::now();
         let mut last_figures = Instant::now();
+        let mut took = Duration::ZERO;
         let reason = loop {
-            self.wait(last_record.is_some());
+            self.wait(last_record.is_some().then_some(took));
+            // In this order: the kernel side must not count on a loop that is awake for longer than it is.
+            let now_ns = since_boot_ns();
             let now = Instant::now();
             self.files.read();
             if self.drain() > 0 {
                 last_record = Some(now);
+                self.ring.stay_awake(now_ns);
             } else if last_record.is_some_and(|then| now - then >= AWAKE) {
                 last_record = None;
             }
@@ -95,26 +101,35 @@ impl EventLoop {
             self.publish();
             self.publisher.hand_over();
             self.health.beat();
+            took = now.elapsed();
         };
         self.finish(reason);
     }
 
     /// Waits for whatever comes first. While awake the ring itself is not waited for, which would be ready at once for one
     /// record, but what the kernel side announces: what is urgent, or much.
-    fn wait(&mut self, awake: bool) {
-        let timeout = match (awake, self.pipeline.is_waiting()) {
-            (true, _) => DRAIN_EVERY,
-            (false, true) => TICK_WAITING,
-            (false, false) if self.files.is_watching() => FILES_EVERY,
-            (false, false) => TICK,
+    fn wait(&mut self, last_turn: Option<Duration>) {
+        let timeout = match (last_turn, self.pipeline.is_waiting()) {
+            // The next turn takes as long, and the sink hardly longer.
+            (Some(took), _) => WITHIN.saturating_sub(2 * took).max(DRAIN_EVERY_MIN),
+            (None, true) => TICK_WAITING,
+            (None, false) if self.files.is_watching() => FILES_EVERY,
+            (None, false) => TICK,
         };
         let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         let mail = PollFd::new(&self.mail, PollFlags::IN);
         let announced = self.ring.announced();
-        let ring = if awake { PollFd::new(&announced, PollFlags::IN) } else { PollFd::new(&self.ring, PollFlags::IN) };
+        let ring = if last_turn.is_some() {
+            PollFd::new(&announced, PollFlags::IN)
+        } else {
+            PollFd::new(&self.ring, PollFlags::IN)
+        };
+        let mut ends = [mail, ring];
         // A signal ends the wait early, and nothing else can go wrong with two open descriptors.
-        let _ = poll(&mut [mail, ring], Some(&timeout));
-        self.ring.heard();
+        let _ = poll(&mut ends, Some(&timeout));
+        if !ends[1].revents().is_empty() {
+            self.ring.heard();
+        }
     }
 
     /// Takes what is in the ring; returns how many records that was.

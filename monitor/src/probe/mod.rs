@@ -154,8 +154,9 @@ impl Probe {
 
     /// The reading end of the ring; there is one.
     pub fn ring(&mut self) -> Result<Ring, ProbeError> {
-        let map = self.ebpf.take_map("RING").ok_or(ProbeError::Embedded("map RING"))?;
-        Ring::new(map).map_err(|source| ProbeError::Map { map: "RING", source })
+        let ring = self.ebpf.take_map("RING").ok_or(ProbeError::Embedded("map RING"))?;
+        let last_wake = self.ebpf.take_map("LAST_WAKE").ok_or(ProbeError::Embedded("map LAST_WAKE"))?;
+        Ring::new(ring, last_wake).map_err(|source| ProbeError::Map { map: "RING", source })
     }
 
     /// A reader of the hooks' counters; there is one.

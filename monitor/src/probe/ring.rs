@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
-use aya::maps::{Map, MapData, MapError, RingBuf};
+use aya::maps::{Array, Map, MapData, MapError, RingBuf};
 use rustix::event::{Timespec, epoll};
 
 /// Yields records in the order in which room for them was taken.
 pub struct Ring {
     records: RingBuf<MapData>,
     announced: OwnedFd,
+    last_wake: Array<MapData, u64>,
 }
 
 impl Ring {
@@ -22,13 +23,13 @@ impl Ring {
     /// this long.
     pub const QUIET: Duration = Duration::from_millis(100);
 
-    pub(super) fn new(map: Map) -> Result<Self, MapError> {
-        let records = RingBuf::try_from(map)?;
+    pub(super) fn new(ring: Map, last_wake: Map) -> Result<Self, MapError> {
+        let (records, last_wake) = (RingBuf::try_from(ring)?, Array::try_from(last_wake)?);
         let announced = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         let data = epoll::EventData::new_u64(0);
         epoll::add(&announced, &records, data, epoll::EventFlags::IN | epoll::EventFlags::ET)
             .map_err(io::Error::from)?;
-        Ok(Self { records, announced })
+        Ok(Self { records, announced, last_wake })
     }
 
     /// Ready when the kernel side has woken this end since [`Ring::heard`], while the ring itself is ready for every record.
@@ -41,6 +42,13 @@ impl Ring {
         let mut event = [MaybeUninit::uninit()];
         // Nothing can go wrong with an open descriptor; at worst the ring is drained once more.
         let _ = epoll::wait(&self.announced, &mut event, Some(&Timespec::default()));
+    }
+
+    /// Tells the kernel side that this end goes on draining by itself for [`Ring::QUIET`] from `now_ns` on (nanoseconds since
+    /// boot), as if it had been woken then.
+    pub fn stay_awake(&mut self, now_ns: u64) {
+        // At worst this end is woken although it is awake.
+        let _ = self.last_wake.set(0, now_ns, 0);
     }
 
     /// Hands up to `most` records to `take`; returns how many there were.

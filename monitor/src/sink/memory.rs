@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc};
 pub(super) type Block = Arc<Vec<u8>>;
 
 /// When a block is full.
-const FULL_BYTES: usize = 64 << 10;
+const FULL_BYTES: usize = 128 << 10;
 /// What a block is made for: one more line beside.
 const BLOCK_BYTES: usize = FULL_BYTES + (16 << 10);
 /// How many full blocks are waited for to be used again; lines of any others are given back to the kernel.
@@ -39,33 +39,31 @@ impl Memory {
 
     /// What was written since the last call.
     pub(super) fn seal(&mut self) -> Block {
-        // A few lines that wait long must not hold a whole block.
-        if self.block.len() < FULL_BYTES / 2 || self.block.capacity() > 2 * BLOCK_BYTES {
+        // Lines are delivered in the order in which they came: if any block is free, it is the one that was full first.
+        let free = self.waiting.pop_front_if(|oldest| Arc::get_mut(oldest).is_some()).and_then(Arc::into_inner);
+        // Where lines wait, a few of them must not hold a whole block.
+        let is_late = free.is_none() && !self.waiting.is_empty();
+        if is_late && self.block.len() < FULL_BYTES / 2 || self.block.capacity() > 2 * BLOCK_BYTES {
             let exact = Arc::new(self.block.as_slice().to_vec());
             self.block.clear();
             self.block.shrink_to(BLOCK_BYTES);
             return exact;
         }
-        let free = self.free();
-        let sealed = Arc::new(std::mem::replace(&mut self.block, free));
+        let mut next = free.unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES));
+        next.clear();
+        let sealed = Arc::new(std::mem::replace(&mut self.block, next));
         self.waiting.push_back(Arc::clone(&sealed));
         if self.waiting.len() > WAITING_MAX {
             self.waiting.pop_front();
         }
         sealed
     }
-
-    fn free(&mut self) -> Vec<u8> {
-        // Lines are delivered in the order in which they came: if any block is free, it is the one that was full first.
-        let free = self.waiting.pop_front_if(|oldest| Arc::get_mut(oldest).is_some()).and_then(Arc::into_inner);
-        let mut block = free.unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES));
-        block.clear();
-        block
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -101,8 +99,22 @@ mod tests {
     }
 
     #[test]
-    fn few_lines_and_a_huge_one_hold_no_more_than_they_need() {
+    fn few_lines_that_are_delivered_at_once_take_no_memory_anew() {
         let mut memory = Memory::default();
+        let places: HashSet<_> = (0..10)
+            .map(|_| {
+                memory.block().resize(10, b'x');
+                memory.seal().as_ptr()
+            })
+            .collect();
+        assert_eq!(places.len(), 2, "one is written while the other is delivered");
+    }
+
+    #[test]
+    fn few_lines_that_wait_and_a_huge_one_hold_no_more_than_they_need() {
+        let mut memory = Memory::default();
+        memory.block().resize(10, b'x');
+        let _waits = memory.seal();
         for length in [10, 1 << 20] {
             memory.block().resize(length, b'x');
             let block = memory.seal();

@@ -75,13 +75,16 @@ pub(crate) fn compare(
     let mut execs = 0;
     for round in 0..rounds {
         let marker = format!("bench-{}-{round}", std::process::id());
+        ground.warm_up()?;
         let done = ground.run(load, &marker)?;
         without.push(done.took);
         execs = done.execs;
         with[0].push(under_postern(agent, folder, ground, load, &format!("{marker}-postern"))?);
         for (peer, rounds) in peers.iter().zip(&mut with[1..]) {
             let marker = format!("{marker}-{}", peer.name());
-            let running = peer.start(folder)?;
+            let mut running = peer.start(folder)?;
+            ground.warm_up()?;
+            running.settle()?;
             let done = ground.run(load, &marker)?;
             let cost = running.stop(&marker, done.execs)?;
             rounds.push(Round { took: done.took, cpu: cost.cpu, lost: cost.lost, resident: cost.resident });
@@ -106,6 +109,7 @@ pub(crate) fn compare(
 
 fn under_postern(agent: &Path, folder: &Path, ground: &Ground, load: Load, marker: &str) -> Result<Round> {
     let watched = Watched::start(agent, folder, "")?;
+    ground.warm_up()?;
     let before = watched.settled()?;
     let done = ground.run(load, marker)?;
     let cpu = watched.settled()?.saturating_sub(before);

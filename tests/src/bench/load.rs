@@ -15,20 +15,35 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
-use rustix::process::{WaitOptions, waitpid};
+use rustix::process::{WaitOptions, wait, waitpid};
 
 use crate::{spawn::spawn, tiny::Program};
 
 /// How many processes make execs at once.
 const WORKERS: u64 = 2;
+/// How workers go about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// One program after the other.
+    Closed,
+    /// The next one as soon as the last one has started.
+    Open,
+    /// So many a second at most.
+    Timed(u32),
+}
+
 /// Execs in a second under `Paced`.
 const PACE: u32 = 1_000;
+/// Execs before whatever is measured, so that a monitor has its memory by then, and so that all begin on the same machine.
+const WARM_UP: u64 = 5_000;
 
 /// What the machine is made to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Load {
     /// Execs of a tiny static program by two workers, as fast as they can.
     Storm,
+    /// The same in an open loop: nobody waits for the end of what was started.
+    Open,
     /// A thousand execs a second.
     Paced,
     /// A shell's loop of builtins and subshells.
@@ -94,7 +109,12 @@ impl Ground {
 
     /// Execs by one worker, so many a second.
     pub(crate) fn churn(&self, marker: &str, execs: u64, pace: u32) -> Result<()> {
-        workers(&self.folder, marker, execs, 1, Some(pace)).map(drop)
+        workers(&self.folder, marker, execs, 1, Pace::Timed(pace)).map(drop)
+    }
+
+    /// What comes before whatever is measured.
+    pub(crate) fn warm_up(&self) -> Result<()> {
+        workers(&self.folder, "warm-up", self.scale(WARM_UP), WORKERS, Pace::Closed).map(drop)
     }
 
     fn tree(&self) -> PathBuf {
@@ -120,15 +140,16 @@ impl Ground {
     /// Runs a load to its end.
     pub(crate) fn run(&self, load: Load, marker: &str) -> Result<Done> {
         let execs = match load {
-            Load::Storm => self.scale(40_000),
+            Load::Storm | Load::Open => self.scale(40_000),
             Load::Paced => self.scale(u64::from(PACE) * 5),
             _ => 0,
         };
         let started = Instant::now();
         match load {
-            Load::Storm => workers(&self.folder, marker, execs, WORKERS, None).map(drop)?,
+            Load::Storm => workers(&self.folder, marker, execs, WORKERS, Pace::Closed).map(drop)?,
+            Load::Open => workers(&self.folder, marker, execs, WORKERS, Pace::Open).map(drop)?,
             Load::Paced => {
-                return Ok(Done { took: workers(&self.folder, marker, execs, 1, Some(PACE))?, execs });
+                return Ok(Done { took: workers(&self.folder, marker, execs, 1, Pace::Timed(PACE))?, execs });
             }
             Load::Forks => {
                 let count = self.scale(10_000);
@@ -165,14 +186,23 @@ fn succeed(command: &mut Command) -> Result<()> {
 
 /// Shares the execs out among worker processes. Returns how long the busiest was busy. The marker goes by standard input:
 /// whoever had it among his arguments would be counted too.
-fn workers(folder: &Path, marker: &str, execs: u64, count: u64, pace: Option<u32>) -> Result<Duration> {
+fn workers(folder: &Path, marker: &str, execs: u64, count: u64, pace: Pace) -> Result<Duration> {
     let program = std::env::current_exe()?;
     let mut children = Vec::new();
     for worker in 0..count {
         let (first, end) = (execs * worker / count, execs * (worker + 1) / count);
         let mut command = Command::new(&program);
         command.arg("worker").arg(folder.join("tiny"));
-        command.args([first.to_string(), end.to_string(), pace.unwrap_or(0).to_string()]);
+        command.args([first.to_string(), end.to_string()]);
+        match pace {
+            Pace::Closed => {}
+            Pace::Open => {
+                command.arg("--open");
+            }
+            Pace::Timed(pace) => {
+                command.args(["--pace", &pace.to_string()]);
+            }
+        }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         child.stdin.take().context("a pipe")?.write_all(marker.as_bytes())?;
         children.push(child);
@@ -186,8 +216,9 @@ fn workers(folder: &Path, marker: &str, execs: u64, count: u64, pace: Option<u32
     Ok(Duration::from_nanos(longest))
 }
 
-/// A worker: executes the program once for each number, at most so often a second, and says how many nanoseconds it was busy.
-pub(crate) fn work(program: &Path, first: u64, end: u64, pace: u32) -> Result<u64> {
+/// A worker: executes the program once for each number, at most `pace` times a second if it is not zero, and says how many
+/// nanoseconds it was busy. In an `open` loop it waits for the end of none before it has started all.
+pub(crate) fn work(program: &Path, first: u64, end: u64, pace: u32, open: bool) -> Result<u64> {
     let mut marker = String::new();
     std::io::stdin().read_to_string(&mut marker)?;
     let path = CString::new(program.as_os_str().as_encoded_bytes())?;
@@ -202,10 +233,17 @@ pub(crate) fn work(program: &Path, first: u64, end: u64, pace: u32) -> Result<u6
         let begun = Instant::now();
         let number = CString::new(number.to_string())?;
         let child = spawn(&path, &[&path, &marker, &number])?;
-        waitpid(Some(child), WaitOptions::empty())?;
+        if open {
+            while wait(WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some()) {}
+        } else {
+            waitpid(Some(child), WaitOptions::empty())?;
+        }
         busy += begun.elapsed();
     }
-    Ok(busy.as_nanos() as u64)
+    let begun = Instant::now();
+    // Fails once there is no child any more.
+    while wait(WaitOptions::empty()).is_ok() {}
+    Ok((busy + begun.elapsed()).as_nanos() as u64)
 }
 
 fn system_calls(count: u64) -> Result<()> {

@@ -42,7 +42,15 @@ enum Task {
     Run(Wanted),
     /// What a load's worker does.
     #[command(hide = true)]
-    Worker { program: PathBuf, first: u64, end: u64, pace: u32 },
+    Worker {
+        program: PathBuf,
+        first: u64,
+        end: u64,
+        #[arg(long, default_value_t = 0)]
+        pace: u32,
+        #[arg(long)]
+        open: bool,
+    },
 }
 
 #[derive(clap::Args)]
@@ -72,8 +80,8 @@ struct Wanted {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Run(wanted) => run(&wanted),
-        Task::Worker { program, first, end, pace } => {
-            say(&load::work(&program, first, end, pace)?.to_string());
+        Task::Worker { program, first, end, pace, open } => {
+            say(&load::work(&program, first, end, pace, open)?.to_string());
             Ok(())
         }
     }

@@ -88,7 +88,6 @@ impl Peer {
             audit_rule("-a")?;
         }
         running.wait_for_first()?;
-        running.before = running.cpu()?;
         Ok(running)
     }
 }
@@ -106,6 +105,21 @@ impl Running {
             thread::sleep(Duration::from_millis(100));
         }
         Ok(())
+    }
+
+    /// Waits until it has nothing to do; what it takes counts from then on.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            thread::sleep(Duration::from_millis(250));
+            let now = self.cpu()?;
+            // Less than a tick says nothing.
+            if now == self.before {
+                return Ok(());
+            }
+            self.before = now;
+            ensure!(Instant::now() < end, "{} is still busy after {DEADLINE:?}", self.peer.name());
+        }
     }
 
     fn told(&self, marker: &str) -> Result<u64> {

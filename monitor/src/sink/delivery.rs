@@ -178,7 +178,10 @@ impl Publisher {
 
     /// Gives the workers what was published since.
     pub fn hand_over(&mut self) {
-        self.forms.iter_mut().for_each(|written| written.seal(&mut self.outlets));
+        for written in &mut self.forms {
+            written.seal(&mut self.outlets);
+            written.memory.trim();
+        }
         self.outlets.iter_mut().for_each(Outlet::hand_over);
     }
 

@@ -10,8 +10,10 @@ pub(super) type Block = Arc<Vec<u8>>;
 const FULL_BYTES: usize = 128 << 10;
 /// What a block is made for: one more line beside.
 const BLOCK_BYTES: usize = FULL_BYTES + (16 << 10);
-/// How many full blocks are waited for to be used again; lines of any others are given back to the kernel.
-const WAITING_MAX: usize = 64;
+/// How many blocks are waited for to be used again; lines of any others are given back to the kernel.
+const WAITING_MAX: usize = 32;
+/// How many are kept when little is to do: one is written while others are delivered.
+const KEPT: usize = 2;
 
 /// See the module.
 pub(super) struct Memory {
@@ -58,6 +60,13 @@ impl Memory {
         }
         sealed
     }
+
+    /// Gives back a block that the last turn of the loop did not need. No more than one: the next turn may be like the one before.
+    pub(super) fn trim(&mut self) {
+        if self.waiting.len() > KEPT {
+            self.waiting.pop_front_if(|oldest| Arc::get_mut(oldest).is_some());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -96,6 +105,23 @@ mod tests {
         let kept: Vec<Block> = (0..200).map(seal).collect();
         assert!(memory.waiting.len() <= WAITING_MAX);
         assert!(kept.iter().zip(0..).all(|(block, number)| block.iter().all(|&byte| byte == number)));
+    }
+
+    #[test]
+    fn what_a_burst_took_is_given_back() {
+        let mut memory = Memory::default();
+        let seal = |_| {
+            memory.block().resize(FULL_BYTES, b'x');
+            memory.seal()
+        };
+        let burst: Vec<Block> = (0..WAITING_MAX).map(seal).collect();
+        memory.trim();
+        assert_eq!(memory.waiting.len(), WAITING_MAX, "they are not delivered yet");
+        drop(burst);
+        for _ in 0..WAITING_MAX {
+            memory.trim();
+        }
+        assert_eq!(memory.waiting.len(), KEPT);
     }
 
     #[test]

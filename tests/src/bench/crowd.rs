@@ -1,13 +1,15 @@
-//! A node with many processes and pods: how soon the agent watches it, and what it then holds in memory.
+//! A node with many processes and pods, and many people on it: how soon the agent watches it, and what it then holds in memory.
 
 use std::{
     ffi::CString,
     path::Path,
+    process::Child,
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
-use postern_tests::harness::api_server::ApiServer;
+use anyhow::{Result, ensure};
+use postern_tests::harness::{api_server::ApiServer, sshd::Sshd};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -15,7 +17,7 @@ use serde_json::json;
 use crate::{
     load::Ground,
     spawn::spawn,
-    watched::{Memory, Watched},
+    watched::{DEADLINE, Memory, Watched},
 };
 
 /// An agent on such a node.
@@ -23,6 +25,8 @@ use crate::{
 pub(crate) struct Crowd {
     pub(crate) processes: usize,
     pub(crate) pods: usize,
+    /// Of people who stay logged in by SSH: they come once the agent is ready.
+    pub(crate) sessions: usize,
     /// Seconds from its start until it is ready.
     pub(crate) ready: f64,
     pub(crate) memory: Memory,
@@ -54,13 +58,68 @@ impl Drop for Waiting {
     }
 }
 
-/// Few processes, then ten thousand and 250 pods.
-pub(crate) fn measure(agent: &Path, folder: &Path, ground: &Ground, short: bool) -> Result<Vec<Crowd>> {
-    let sizes = if short { [(0, 0), (100, 10)] } else { [(0, 0), (10_000, 250)] };
-    sizes.into_iter().map(|(processes, pods)| crowd(agent, folder, ground, processes, pods)).collect()
+/// People who are logged in, until it is dropped.
+struct People {
+    clients: Vec<Child>,
+    /// Ends after them.
+    _server: Option<Sshd>,
 }
 
-fn crowd(agent: &Path, folder: &Path, ground: &Ground, processes: usize, pods: usize) -> Result<Crowd> {
+impl People {
+    /// So many of them log in. Only so many knock at once: each takes a processor a good while to prove who he is.
+    fn come(count: usize, watched: &Watched) -> Result<Self> {
+        const AT_ONCE: usize = 8;
+        let server = (count > 0).then(|| Sshd::start_with("MaxStartups 100"));
+        let mut people = Self { clients: Vec::with_capacity(count), _server: None };
+        for number in 0..count {
+            people.clients.extend(server.as_ref().map(Sshd::stay).transpose()?);
+            people.wait_for(watched, (number + 1).saturating_sub(AT_ONCE))?;
+        }
+        people.wait_for(watched, count)?;
+        Ok(Self { clients: std::mem::take(&mut people.clients), _server: server })
+    }
+
+    fn wait_for(&self, watched: &Watched, count: usize) -> Result<()> {
+        let end = Instant::now() + DEADLINE;
+        while watched.metric("postern_sessions")? < count as u64 {
+            ensure!(Instant::now() < end, "{} asked, and fewer than {count} are known to be in", self.clients.len());
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for People {
+    fn drop(&mut self) {
+        for client in &mut self.clients {
+            let _ = client.kill().and_then(|()| client.wait());
+        }
+    }
+}
+
+/// A small node, then ten thousand processes and 250 pods, then a thousand people beside them.
+pub(crate) fn measure(agent: &Path, folder: &Path, ground: &Ground, short: bool) -> Result<Vec<Crowd>> {
+    let sizes = if short {
+        [(0, 0, 0), (100, 10, 0), (100, 10, 2)]
+    } else {
+        [(0, 0, 0), (10_000, 250, 0), (10_000, 250, 1_000)]
+    };
+    let possible = |&(_, _, sessions): &(usize, usize, usize)| sessions == 0 || Sshd::unavailable().is_none();
+    sizes
+        .into_iter()
+        .filter(possible)
+        .map(|(processes, pods, sessions)| crowd(agent, folder, ground, processes, pods, sessions))
+        .collect()
+}
+
+fn crowd(
+    agent: &Path,
+    folder: &Path,
+    ground: &Ground,
+    processes: usize,
+    pods: usize,
+    sessions: usize,
+) -> Result<Crowd> {
     let waiting = Waiting::start(&ground.pause(), processes)?;
     let server = (pods > 0).then(|| ApiServer::start((0..pods).map(pod)));
     let kubeconfig = server.as_ref().map(|server| server.kubeconfig_path().display().to_string());
@@ -68,16 +127,17 @@ fn crowd(agent: &Path, folder: &Path, ground: &Ground, processes: usize, pods: u
     let started = Instant::now();
     let watched = Watched::start(agent, folder, more.as_deref().unwrap_or(""))?;
     let ready = started.elapsed().as_secs_f64();
-    let end = Instant::now() + crate::watched::DEADLINE;
+    let end = Instant::now() + DEADLINE;
     while watched.metric("postern_pods")? < pods as u64 {
-        anyhow::ensure!(Instant::now() < end, "the pods are not known");
-        std::thread::sleep(Duration::from_millis(50));
+        ensure!(Instant::now() < end, "the pods are not known");
+        thread::sleep(Duration::from_millis(50));
     }
+    let people = People::come(sessions, &watched)?;
     watched.settled()?;
     let memory = watched.memory()?;
     watched.check("", 0)?;
-    drop(waiting);
-    Ok(Crowd { processes, pods, ready, memory })
+    drop((people, waiting));
+    Ok(Crowd { processes, pods, sessions, ready, memory })
 }
 
 /// A pod as an ordinary Deployment makes it.

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use postern::{
     detect::{AccessPolicy, AccessRule},
     event::{Container, Pod},
@@ -110,9 +110,9 @@ impl Crowd {
         let encoder = Encoder::new(replay::node());
         let (line, each) = (Vec::new(), Vec::new());
         let mut crowd = Self { of, count, pipeline, encoder, line, sequence: 0, pid: 1_000_000, each, bytes: 0 };
-        let before = anonymous()?;
+        let before = crate::MEMORY.current_usage();
         crowd.fill()?;
-        crowd.bytes = anonymous()?.saturating_sub(before);
+        crowd.bytes = crate::MEMORY.current_usage().saturating_sub(before) as u64;
         Ok(crowd)
     }
 
@@ -218,13 +218,6 @@ impl Crowd {
         self.sequence += calls.len() as u64;
         calls.iter().zip(first..).map(|(&(call, text), sequence)| Written::login(sequence, pid, call, text)).collect()
     }
-}
-
-/// Bytes of this process that nothing else shares.
-fn anonymous() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("a figure")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }
 
 /// One that does not match.

@@ -22,6 +22,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum as _};
+use peak_alloc::PeakAlloc;
 use tempfile::TempDir;
 
 use crate::{
@@ -29,6 +30,10 @@ use crate::{
     peers::Peer,
     report::Report,
 };
+
+/// Knows what the parts of the agent hold that run in this process.
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
 
 #[derive(Parser)]
 struct Arguments {

@@ -72,9 +72,9 @@ impl Report {
             let share = format!("{:.2} % of a processor, {:.1} MiB resident", cpu * 100.0, mib(memory.resident));
             row("idle", format!("{share} ({:.1} MiB its own)", mib(memory.anonymous)));
         }
-        for Crowd { processes, pods, ready, memory } in &self.crowds {
+        for Crowd { processes, pods, sessions, ready, memory } in &self.crowds {
             let figures = format!("ready after {:.0} ms, {:.1} MiB resident", ready * 1e3, mib(memory.resident));
-            row(&format!("{processes} processes more, {pods} pods"), figures);
+            row(&format!("{processes} processes more, {pods} pods, {sessions} people"), figures);
         }
         for Point { of, count, each, bytes } in &self.growth {
             let mut figures =

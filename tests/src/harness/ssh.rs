@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
@@ -134,6 +134,11 @@ impl Sshd {
             .expect("ssh starts");
         until("the port is forwarded", DEADLINE, || TcpStream::connect(free).ok());
         client.kill().and_then(|()| client.wait()).expect("it runs");
+    }
+
+    /// Logs in by key, asks for nothing, and stays until the client is ended.
+    pub fn stay(&self) -> io::Result<Child> {
+        self.client_by_key().arg("-N").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
     }
 
     /// Logs in by key once, and runs commands over the one connection.

@@ -2,6 +2,7 @@
 //! which door, who, from where, as whom they went on, and which alerts there are. An answer is exact or wrong.
 
 mod containers;
+mod crictl;
 mod docker;
 mod init;
 mod other_doors;
@@ -109,10 +110,12 @@ impl fmt::Display for Score {
 pub fn play(parts: &[String], mut say: impl FnMut(&str)) -> Score {
     let is_wanted = |it: &Scenario| parts.is_empty() || parts.iter().any(|part| it.name.contains(&**part));
     let all = [ssh::SCENARIOS, refused::SCENARIOS, other_doors::SCENARIOS, containers::SCENARIOS].into_iter().flatten();
-    let (no_groups, no_init, no_docker) = (ssh::no_groups(), init::unavailable(), docker::unavailable());
+    let (no_groups, no_init) = (ssh::no_groups(), init::unavailable());
+    let (no_docker, no_crictl) = (docker::unavailable(), crictl::unavailable());
     let all = all.map(|it| (it, None)).chain(ssh::GROUPS.iter().map(|it| (it, no_groups.as_ref())));
     let all = all.chain(init::SCENARIOS.iter().map(|it| (it, no_init.as_ref())));
     let all = all.chain(docker::SCENARIOS.iter().map(|it| (it, no_docker.as_ref())));
+    let all = all.chain(crictl::SCENARIOS.iter().map(|it| (it, no_crictl.as_ref())));
     let mut score = Score::default();
     let mut stage = Stage::set();
     for (number, (scenario, unavailable)) in all.filter(|(it, _)| is_wanted(it)).enumerate() {

@@ -127,6 +127,17 @@ impl Written {
         Self::new(RecordKind::Login, sequence, body.as_bytes())
     }
 
+    /// A login program tells libpam from where somebody comes.
+    pub fn remote(sequence: u64, pid: u32, address: &str) -> Self {
+        let mut body = LoginBody::new_zeroed();
+        body.caller.process = key(pid);
+        body.call = LoginCall::SetItem as u32;
+        // `PAM_RHOST`.
+        body.value = 4;
+        body.text[..address.len()].copy_from_slice(address.as_bytes());
+        Self::new(RecordKind::Login, sequence, body.as_bytes())
+    }
+
     /// As they are read from the ring.
     pub fn bytes(&self) -> &[u8] {
         &self.words.as_bytes()[..self.length]

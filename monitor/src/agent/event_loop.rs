@@ -15,6 +15,7 @@ use super::{
     files::FileWatch,
     inbox::{Mail, Message},
     machine::{exact_boot_time_ns, since_boot_ns},
+    origins,
     state::StateFile,
     terminate,
 };
@@ -151,6 +152,7 @@ impl EventLoop {
                 self.figures.ring_peak_bytes.set(peak);
             }
             self.terminate();
+            self.look_up_origins();
             self.publish();
             if count < BATCH {
                 return drained;
@@ -233,6 +235,14 @@ impl EventLoop {
             };
             let termination = Termination { session, failure };
             self.pipeline.input(Input::Terminated { process, termination }, since_boot_ns());
+        }
+    }
+
+    /// Before anything is told of those who came in: who they were before is part of it.
+    fn look_up_origins(&mut self) {
+        for question in self.pipeline.take_questions() {
+            let holders = origins::holders(&question);
+            self.pipeline.input(Input::Origin(question, holders), since_boot_ns());
         }
     }
 

@@ -9,6 +9,7 @@ mod files;
 mod inbox;
 mod lookups;
 mod machine;
+mod origins;
 mod reload;
 mod state;
 mod terminate;

@@ -171,6 +171,24 @@ pub struct Session {
     pub confidence: Confidence,
     /// Where lineage was broken and joined again: by what.
     pub link: Option<Arc<str>>,
+    /// The session from which it was come to, where that was one on this node: known before the first event of this one goes out.
+    /// What is linked to this session shares it.
+    pub from: Arc<OnceLock<Origin>>,
+}
+
+/// The session in which somebody came to another one. By value: a chain of them would keep each that is long over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its id.
+    pub id: Arc<str>,
+    /// By which door it was opened.
+    pub door: Door,
+    /// Who came in by it.
+    pub user: Arc<str>,
+    /// How sure it is that it was this one.
+    pub confidence: Confidence,
+    /// Why it is thought so.
+    pub reason: Arc<str>,
 }
 
 /// How sure an attribution is.

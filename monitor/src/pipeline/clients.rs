@@ -313,6 +313,7 @@ mod tests {
                 allowed: true,
                 confidence: Confidence::Certain,
                 link: None,
+                from: Arc::default(),
             };
             let entry = Entry { own_session: Some(Arc::new(session)), ..Entry::new(EntryType::Sshd, key(pid)) };
             clients.add(&Arc::new(process), None, &Arc::new(entry));

@@ -282,6 +282,7 @@ impl Entries {
             allowed: self.policy.decide(applicant).is_some(),
             confidence,
             link: None,
+            from: Arc::default(),
         })
     }
 

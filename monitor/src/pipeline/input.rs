@@ -12,6 +12,8 @@ use crate::{
     pod::{NodeUpdate, PodUpdate},
 };
 
+use super::origins::{Holders, Question};
+
 /// Whatever can change the pipeline's mind, beside records.
 #[derive(Debug)]
 pub enum Input {
@@ -35,6 +37,8 @@ pub enum Input {
         /// Its session, and why it could not be killed.
         termination: Termination,
     },
+    /// Who has the connection was looked up.
+    Origin(Question, Holders),
     /// Files are watched from now on, or are not.
     FilesWatched(bool),
     /// What was done to files, read before the records that were handed in last. Comes again and again while they are watched.

@@ -13,6 +13,7 @@ mod left;
 mod links;
 mod maintenance;
 mod multiplexers;
+mod origins;
 mod past;
 mod refusals;
 mod remote;
@@ -28,7 +29,6 @@ use std::sync::Arc;
 
 use postern_ebpf::abi::{Namespaces, ProcessKey};
 
-pub use self::input::{Input, Lookup};
 use self::{
     accounting::Accounting,
     containers::Containers,
@@ -37,9 +37,14 @@ use self::{
     links::Links,
     maintenance::Maintenances,
     multiplexers::{Multiplexers, under_multiplexer},
+    origins::Origins,
     refusals::{Refusal, Refusals},
     saved::Saved,
     steps::{announcement, audit_change, crossing, security_context, user_change},
+};
+pub use self::{
+    input::{Input, Lookup},
+    origins::{Holders, Question},
 };
 use crate::{
     container::cgroup::CgroupContainer,
@@ -93,6 +98,7 @@ pub struct Pipeline {
     next_sequence: u64,
     out: Vec<Event>,
     terminations: Vec<(ProcessKey, Arc<Session>)>,
+    origins: Origins,
     /// Sessions that ended while no agent ran, until they are told.
     ended: Vec<(ProcessKey, Arc<Login>)>,
 }
@@ -117,6 +123,7 @@ impl Pipeline {
             next_sequence: 0,
             out: Vec::new(),
             terminations: Vec::new(),
+            origins: Origins::default(),
             ended: Vec::new(),
         }
     }
@@ -191,6 +198,7 @@ impl Pipeline {
                     self.agent(event, now_ns);
                 }
             }
+            Input::Origin(question, holders) => self.came_from(&question, &holders),
             Input::FilesWatched(watched) => self.files_watched(watched),
             Input::Files { touches, forks } => self.touched(touches, &forks, now_ns),
             Input::CronTable { path, content } => self.links.jobs.read(&path, &content),
@@ -343,6 +351,7 @@ impl Pipeline {
         }
         self.tell(Body::EXEC, Some(lineage.clone()), container.as_ref(), now_ns);
         if let Some(login) = opened {
+            self.came(body.process, now_ns);
             // Nobody said how, and from where only an environment does.
             self.session_event(Body::SessionOpened(login), body.process, Enrichment::Partial, now_ns);
         }
@@ -417,6 +426,7 @@ impl Pipeline {
             self.links.clients.end(key, now_ns);
             self.multiplexers.end(to_tick(key), now_ns);
         }
+        self.origins.end(key);
         if let Some(outcome) = self.logins.end(key) {
             self.login(outcome, now_ns);
         } else {
@@ -445,9 +455,11 @@ impl Pipeline {
 
     fn login(&mut self, outcome: Outcome, now_ns: u64) {
         match outcome {
+            Outcome::Coming { process, ip } => self.comes(process, ip, now_ns),
             Outcome::Opening { process, login } => {
                 let asked = self.links.login(self.processes.get(process), &login, now_ns);
                 self.entries.opening(&self.decoder, process, login, asked, now_ns);
+                self.came(process, now_ns);
             }
             Outcome::Opened { process } => {
                 if let Some(login) = self.entries.opened(process) {

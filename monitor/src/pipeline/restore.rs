@@ -2,17 +2,17 @@
 //! again by the next run. What is taken in is held against the processes that run: a session whose process has gone meanwhile
 //! is closed, and said to be.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use postern_ebpf::abi::{EntryMark, LoginClass, ProcessKey};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     entries::{Entries, OpenLogin, Placed},
-    saved::{LIST_MAX, Saved, SavedEntry, SavedKey, SavedLogin, SavedSession, TEXT_MAX},
+    saved::{LIST_MAX, Saved, SavedEntry, SavedKey, SavedLogin, SavedOrigin, SavedSession, TEXT_MAX},
 };
 use crate::{
-    event::{Confidence, Entry, EntryType, Login, LoginMethod, Process, Session, Settled, Source, Summary},
+    event::{Confidence, Entry, EntryType, Login, LoginMethod, Origin, Process, Session, Settled, Source, Summary},
     process::{Decoder, Known, login::door, seed::SeedProcess, text::cut, to_tick},
 };
 
@@ -193,7 +193,24 @@ fn save_session(session: &Session) -> SavedSession {
         allowed: session.allowed,
         confidence: session.confidence.as_str().to_owned(),
         link: maybe(session.link.as_ref()),
+        from: session.from.get().map(|from| SavedOrigin {
+            id: short(&from.id),
+            door: from.door.as_str().to_owned(),
+            user: short(&from.user),
+            confidence: from.confidence.as_str().to_owned(),
+            reason: short(&from.reason),
+        }),
     }
+}
+
+fn load_origin(saved: &SavedOrigin) -> Option<Origin> {
+    Some(Origin {
+        id: saved.id.as_str().into(),
+        door: EntryType::parse(&saved.door)?,
+        user: saved.user.as_str().into(),
+        confidence: Confidence::parse(&saved.confidence)?,
+        reason: saved.reason.as_str().into(),
+    })
 }
 
 fn load_session(saved: &SavedSession) -> Option<Arc<Session>> {
@@ -204,6 +221,10 @@ fn load_session(saved: &SavedSession) -> Option<Arc<Session>> {
         allowed: saved.allowed,
         confidence: Confidence::parse(&saved.confidence)?,
         link: saved.link.as_deref().map(Arc::from),
+        from: Arc::new(match &saved.from {
+            Some(from) => OnceLock::from(load_origin(from)?),
+            None => OnceLock::new(),
+        }),
     }))
 }
 
@@ -320,4 +341,33 @@ pub(super) fn load_entry(saved: &SavedEntry) -> Option<Entry> {
     // It is new, and so not settled yet.
     let _ = entry.settled.set(Settled { entry_type: EntryType::parse(&saved.entry_type)?, session: None });
     Some(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_taken_in_with_the_one_that_it_was_come_from() {
+        let origin = Origin {
+            id: "a".into(),
+            door: EntryType::Sshd,
+            user: "dev".into(),
+            confidence: Confidence::Linked,
+            reason: "ssh (pid 7) has the connection".into(),
+        };
+        let session = Session {
+            id: "b".into(),
+            door: EntryType::Sshd,
+            user: "root".into(),
+            allowed: true,
+            confidence: Confidence::Certain,
+            link: None,
+            from: Arc::new(origin.clone().into()),
+        };
+        let saved = save_session(&session);
+        assert_eq!(load_session(&saved).and_then(|session| session.from.get().cloned()), Some(origin));
+        let senseless = SavedOrigin { confidence: "sure".into(), ..saved.from.clone().expect("it has one") };
+        assert!(load_session(&SavedSession { from: Some(senseless), ..saved }).is_none());
+    }
 }

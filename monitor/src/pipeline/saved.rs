@@ -117,6 +117,25 @@ pub struct SavedSession {
     pub confidence: String,
     /// What joins it.
     pub link: Option<String>,
+    /// From which session it was come to. Left out where there is none, as by those who knew of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<SavedOrigin>,
+}
+
+/// The session from which another one was come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedOrigin {
+    /// Its id.
+    pub id: String,
+    /// By which door.
+    pub door: String,
+    /// Who came in.
+    pub user: String,
+    /// How sure it is.
+    pub confidence: String,
+    /// Why it is thought so.
+    pub reason: String,
 }
 
 /// An entry below a session.
@@ -282,6 +301,13 @@ impl SavedLogin {
 impl SavedSession {
     fn is_bounded(&self) -> bool {
         all_short([&self.id, &self.door, &self.user, &self.confidence].into_iter().chain(&self.link))
+            && self.from.as_ref().is_none_or(SavedOrigin::is_bounded)
+    }
+}
+
+impl SavedOrigin {
+    fn is_bounded(&self) -> bool {
+        all_short([&self.id, &self.door, &self.user, &self.confidence, &self.reason].into_iter())
     }
 }
 
@@ -300,7 +326,11 @@ mod tests {
             process: SavedKey(pid, 10_000_000),
             user: "ops".into(),
             ip: Some([192, 0, 2, 7].into()),
-            session: Some(SavedSession { id: "1".into(), ..SavedSession::default() }),
+            session: Some(SavedSession {
+                id: "1".into(),
+                from: Some(SavedOrigin { id: "0".into(), ..SavedOrigin::default() }),
+                ..SavedSession::default()
+            }),
             ..SavedLogin::default()
         }
     }
@@ -354,10 +384,15 @@ mod tests {
         let by = serde_json::to_string(&SavedEntry::default()).expect("a text");
         let later =
             |what: &str, how: &str| within("[]", &format!(r#"{{"what":{what},"how":"{how}","at":0,"by":{by}}}"#));
+        let come_to = |from: &str| {
+            let from = Some(SavedOrigin { id: from.to_owned(), ..SavedOrigin::default() });
+            serde_json::to_string(&SavedSession { from, ..SavedSession::default() }).expect("a text")
+        };
         let (long, longer) = ("x".repeat(TEXT_MAX + 1), "x".repeat(WHAT_MAX + 1));
         for (text, expected) in [
             (r#"{"version":1,"else":[]}"#.to_owned(), Unusable::Version(1)),
             (within(&format!(r#"[{{"user":"{long}"}}]"#), ""), Unusable::Unbounded),
+            (within(&format!(r#"[{{"session":{}}}]"#, come_to(&long)), ""), Unusable::Unbounded),
             (later(r#"{"unit":"x"}"#, &long), Unusable::Unbounded),
             (later(&format!(r#"{{"unit":"{longer}"}}"#), "x"), Unusable::Unbounded),
             (later(&format!(r#"{{"cron-job":["x","{longer}"]}}"#), "x"), Unusable::Unbounded),

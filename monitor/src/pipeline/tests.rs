@@ -2,6 +2,7 @@
 
 mod init;
 mod later;
+mod origins;
 mod remote;
 
 use postern_ebpf::abi::{EntryMark, ExecBody, LoginCall, LoginClass};

@@ -2,7 +2,7 @@
 //! and whose processes are under it; the log adds method, key and port. A line can add to a login, but only a call
 //! makes one: a forged line opens nothing.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use postern_ebpf::abi::{LoginCall, LoginClass, ProcessKey};
 use rustc_hash::FxHashMap;
@@ -35,6 +35,13 @@ const PAM_RHOST: i32 = 4;
 /// What became of a login.
 #[derive(Debug)]
 pub enum Outcome {
+    /// Somebody comes from there, and is not let in yet.
+    Coming {
+        /// The process that may let them in.
+        process: ProcessKey,
+        /// From where.
+        ip: IpAddr,
+    },
     /// Its session is about to open: processes under `process` belong to it from here on.
     Opening {
         /// The process that opens it.
@@ -119,7 +126,8 @@ impl LoginTracker {
             LoginCall::Start => None,
             LoginCall::SetItem => {
                 attempt.set_item(value, login.text);
-                None
+                let ip = attempt.source.ip.filter(|_| value == PAM_RHOST && attempt.class == Some(LoginClass::Sshd));
+                ip.map(|ip| Outcome::Coming { process, ip })
             }
             LoginCall::Authenticated | LoginCall::AccountChecked => {
                 attempt.checked(value, now_ns);

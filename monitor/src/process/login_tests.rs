@@ -32,7 +32,8 @@ impl Told {
 
     fn start(&mut self, user: &str) {
         assert!(self.call_by(MONITOR, LoginCall::Start, 0, "sshd", user).is_none());
-        assert!(self.call(LoginCall::SetItem, PAM_RHOST, "192.0.2.7").is_none());
+        let coming = self.call(LoginCall::SetItem, PAM_RHOST, "192.0.2.7");
+        assert!(matches!(coming, Some(Outcome::Coming { ip, .. }) if ip == IpAddr::from([192, 0, 2, 7])), "{coming:?}");
     }
 
     fn log_by(&mut self, process: ProcessKey, line: &str) -> Option<Outcome> {

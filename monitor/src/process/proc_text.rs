@@ -52,6 +52,17 @@ pub struct SshConnection {
     pub server: SocketAddr,
 }
 
+/// A TCP connection, as a process of its network namespace sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// This end.
+    pub local: SocketAddr,
+    /// The other one.
+    pub remote: SocketAddr,
+    /// The inode of the socket; 0 where no process has it any more.
+    pub inode: u64,
+}
+
 /// Reads `/proc/PID/stat`; `None` if it is not one.
 pub fn stat(text: &[u8]) -> Option<Stat> {
     // The name stands in brackets and may hold brackets, spaces and newlines itself: only the last one closes it.
@@ -185,6 +196,39 @@ pub fn ssh_client(environ: &[u8]) -> Option<SocketAddr> {
         let _: u16 = parts.next()?.parse().ok()?;
         parts.next().is_none().then_some(client)
     })
+}
+
+/// Reads a line of `/proc/PID/net/tcp` or `tcp6`; `None` where it is of no connection.
+pub fn connection(line: &[u8]) -> Option<Connection> {
+    const LISTEN: &[u8] = b"0A";
+    let mut words = words(line).skip(1);
+    let (local, remote) = (endpoint(words.next()?)?, endpoint(words.next()?)?);
+    let state = words.next()?;
+    let inode = number(words.nth(5)?)?;
+    (state != LISTEN).then_some(Connection { local, remote, inode })
+}
+
+/// The inode that the link of a socket in `/proc/PID/fd` names.
+pub fn socket(link: &[u8]) -> Option<u64> {
+    number(link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?)
+}
+
+/// An address as the kernel keeps it, in 32-bit numbers of this machine's byte order, and a port.
+fn endpoint(word: &[u8]) -> Option<SocketAddr> {
+    let (address, port) = std::str::from_utf8(word).ok()?.split_once(':')?;
+    let part = |at: usize| Some(u32::from_str_radix(address.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    let ip = match address.len() {
+        8 => IpAddr::from(part(0)?),
+        32 => {
+            let mut octets = [0; 16];
+            for (at, four) in octets.chunks_exact_mut(4).enumerate() {
+                four.copy_from_slice(&part(8 * at)?);
+            }
+            IpAddr::from(octets)
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip.to_canonical(), u16::from_str_radix(port, 16).ok()?))
 }
 
 /// An address and a port.

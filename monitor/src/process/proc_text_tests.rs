@@ -164,3 +164,25 @@ proptest! {
         let _ = status(&text[..cut.index(text.len())]);
     }
 }
+
+#[test]
+fn connections_are_read_with_both_ends() {
+    let line = b"   1: 0100007F:9C56 0100007F:0016 01 00000000:00000000 02:0000A31B 00000000  1000        0 48109 2 0 20 4 30 10 -1\n";
+    let connection = connection(line).expect("one");
+    let expected = ("127.0.0.1:40022".parse(), "127.0.0.1:22".parse(), 48_109);
+    assert_eq!((Ok(connection.local), Ok(connection.remote), connection.inode), expected);
+    let six = b"   0: 0000000000000000FFFF00000200000A:9C56 000080FE000000000000000001000000:0016 06 00000000:00000000 00:00000000 00000000     0        0 0 1 0";
+    let connection = super::connection(six).expect("one");
+    let expected = ("10.0.0.2:40022".parse(), "[fe80::1]:22".parse(), 0);
+    assert_eq!((Ok(connection.local), Ok(connection.remote), connection.inode), expected);
+    for line in [
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode",
+        "   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 55 1 0",
+        "   0: 0100007F:9C56 0100007F:0016 01 00000000:00000000",
+        "   0: 01é007F:9C56 0100007F:0016 01 a b c d e 1",
+        "",
+    ] {
+        assert_eq!(super::connection(line.as_bytes()), None, "{line}");
+    }
+    assert_eq!((socket(b"socket:[48109]"), socket(b"pipe:[1]"), socket(b"socket:[]")), (Some(48_109), None, None));
+}

@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use postern_ebpf::abi::{ExecBody, ExecFlags, ProcessKey};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::key::to_tick;
 use crate::event::{Entry, Lineage, Process};
@@ -90,6 +90,18 @@ impl ProcessTable {
     /// All that are known, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Known> {
         self.known.values()
+    }
+
+    /// Those that have not ended, in no particular order.
+    pub fn living(&self) -> impl Iterator<Item = &Known> {
+        let dead: FxHashSet<ProcessKey> = self.dead.iter().map(|(_, key)| *key).collect();
+        self.known.values().filter(move |known| !dead.contains(&known.process.key))
+    }
+
+    /// Those that have ended since then, the last one first.
+    pub fn ended_since(&self, then_ns: u64) -> impl Iterator<Item = &Known> {
+        let ended = self.dead.iter().rev().take_while(move |(ended, _)| *ended >= then_ns);
+        ended.filter_map(|(_, key)| self.known.get(key))
     }
 
     /// The program before an exec. In its first moments the kernel side does not know all that runs already: then what is known
@@ -207,6 +219,20 @@ mod tests {
         table.expire(2_000_000_000 + RETENTION_NS);
         assert!(table.get(ProcessKey::new(7, 1_000_000_000)).is_none());
         assert_eq!(program(table.by_pid(7)), "new");
+    }
+
+    #[test]
+    fn those_that_live_and_those_that_ended_are_told_apart() {
+        let mut table = ProcessTable::default();
+        for pid in 1..=3 {
+            table.insert(known(pid, 0, &[]));
+        }
+        table.end(ProcessKey::new(1, 0), 10);
+        table.end(ProcessKey::new(3, 0), 20);
+        let pids = |known: &Known| known.process.key.tgid;
+        assert_eq!(table.living().map(pids).collect::<Vec<_>>(), [2]);
+        assert_eq!(table.ended_since(10).map(pids).collect::<Vec<_>>(), [3, 1]);
+        assert_eq!(table.ended_since(11).map(pids).collect::<Vec<_>>(), [3]);
     }
 
     #[test]

@@ -190,6 +190,8 @@ pub struct Other {
     pub id: String,
     /// Who came in.
     pub user: String,
+    /// Why it is thought to be this one.
+    pub link: String,
 }
 
 /// `postern.maintenance`.
@@ -216,6 +218,8 @@ pub struct Session {
     pub confidence: String,
     /// What joins the event to the session, where the lineage was broken.
     pub link: String,
+    /// The session that it was come to in.
+    pub from: Other,
 }
 
 /// `postern.login`.
@@ -270,8 +274,11 @@ impl Seen {
 
     /// Sessions beside its own that it concerns too.
     pub fn others(&self) -> impl Iterator<Item = &Other> {
-        let Own { attached, attachment, .. } = &self.postern;
-        attached.iter().chain([&attachment.session]).filter(|other| !other.id.is_empty())
+        let Own { session, attached, attachment, .. } = &self.postern;
+        // What is done in the one session is no part of the other, but that it was.
+        let is_end = matches!(self.event.action.first(), "session-opened" | "session-closed");
+        let from = is_end.then_some(&session.from);
+        attached.iter().chain([&attachment.session]).chain(from).filter(|other| !other.id.is_empty())
     }
 
     /// The pod and container, or the container; empty on the node itself.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use super::seen::{LINE_BYTES, Named, Seen};
+use super::seen::{LINE_BYTES, Named, Other, Seen};
 use crate::event::Timestamp;
 
 /// An access session as its events tell it.
@@ -30,6 +30,8 @@ pub struct StorySession {
     pub allowed: bool,
     /// How sure the attribution is.
     pub confidence: String,
+    /// The session that it was come to in; its id is empty where it was none on this node.
+    pub from: Other,
     /// The pod and container that it entered as its door.
     pub place: String,
     /// When it opened; the first event that is known where its opening is not.
@@ -167,6 +169,7 @@ fn first(seen: &Seen) -> StorySession {
         key: String::new(),
         allowed: session.allowed,
         confidence: session.confidence.clone(),
+        from: session.from.clone(),
         place: String::new(),
         opened: seen.time,
         closed: None,
@@ -270,6 +273,35 @@ mod tests {
         assert!(
             told[0].contains("id  [or typed by bob and others]") && told[1].contains("id  [in session ann of ann]"),
             "{told:?}"
+        );
+    }
+
+    #[test]
+    fn who_comes_in_from_another_session_is_said_in_the_story_of_both() {
+        let event = |action: &str, id: &str, more: &str| {
+            format!(
+                r#"{{"@timestamp":"2026-11-24T00:00:00Z","event":{{"kind":"event","action":"{action}"}},"message":"{action} {id}","process":{{"command_line":"id"}},"postern":{{"session":{{"id":"{id}","user":"{id}"{more}}}}}}}"#
+            )
+        };
+        let from = r#","from":{"id":"ann","user":"ann","link":"ssh (pid 7) has the connection"}"#;
+        let lines =
+            [event("session-opened", "ann", ""), event("session-opened", "root", from), event("exec", "root", from)];
+        let Collected { stories, .. } = collect(lines.join("\n").as_bytes()).expect("read");
+        let told = |id: &str| {
+            let story = stories.iter().find(|it| it.session.id == id).expect("it is there");
+            let mut out = String::new();
+            crate::story::tree::write(story, crate::story::tree::Style::default(), &mut out).expect("written");
+            out
+        };
+        assert!(
+            told("root").contains("root by , in session ann of ann (ssh (pid 7) has the connection)"),
+            "{}",
+            told("root")
+        );
+        let ann = told("ann");
+        assert!(
+            ann.contains("-- session-opened root") && !ann.contains(" id"),
+            "what is done there is not done here: {ann}"
         );
     }
 

@@ -70,8 +70,8 @@ pub fn write(story: &Story, style: Style, out: &mut String) -> fmt::Result {
 }
 
 fn head(session: &StorySession, out: &mut String) -> fmt::Result {
-    let user = if session.user.is_empty() { "somebody" } else { &session.user };
-    write!(out, "session {}: {} by {}", Foreign(&session.id), Foreign(user), Foreign(&session.door))?;
+    let named = |user: &str| Foreign(if user.is_empty() { "somebody" } else { user }).to_string();
+    write!(out, "session {}: {} by {}", Foreign(&session.id), named(&session.user), Foreign(&session.door))?;
     if !session.place.is_empty() {
         write!(out, " to {}", Foreign(&session.place))?;
     }
@@ -85,6 +85,10 @@ fn head(session: &StorySession, out: &mut String) -> fmt::Result {
         if !text.is_empty() {
             write!(out, " {}", Foreign(text))?;
         }
+    }
+    let StorySession { from, .. } = session;
+    if !from.id.is_empty() {
+        write!(out, ", in session {} of {} ({})", Foreign(&from.id), named(&from.user), Foreign(&from.link))?;
     }
     writeln!(out, "{}", if session.allowed { "" } else { ", which no rule allows" })?;
     write!(out, "opened {}, ", day(session.opened))?;

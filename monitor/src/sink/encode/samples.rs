@@ -6,8 +6,8 @@ use crate::event::{
     AgentEvent, Alert, Attached, Attachment, AuditChange, Body, Capabilities, Confidence, Container, Counters,
     Credentials, Door, End, Enrichment, EntityId, Entry, EntryType, Event, Executable, FileAction, FileChange,
     HostNamespace, Image, InMemory, Lineage, Login, LoginMethod, Loss, LossCause, Maintenance, MaintenanceStep, Node,
-    Owner, Pod, Process, ProcessKey, Refused, Rule, SeccompMode, SecurityContext, Session, Severity, Source, Summary,
-    Technique, Terminal, Termination, Timestamp, User, UserChange,
+    Origin, Owner, Pod, Process, ProcessKey, Refused, Rule, SeccompMode, SecurityContext, Session, Severity, Source,
+    Summary, Technique, Terminal, Termination, Timestamp, User, UserChange,
 };
 
 const ALL_CAPABILITIES: Capabilities = Capabilities((1 << 41) - 1);
@@ -144,7 +144,18 @@ fn session() -> Arc<Session> {
         allowed: true,
         confidence: Confidence::Certain,
         link: None,
+        from: Arc::default(),
     })
+}
+
+fn origin() -> Origin {
+    Origin {
+        id: "01JD0Z7000DDDDDDDDDDDDDDDD".into(),
+        door: Door::Sshd,
+        user: "dev".into(),
+        confidence: Confidence::Linked,
+        reason: "ssh (pid 4343) has the connection".into(),
+    }
 }
 
 fn ssh_lineage() -> Lineage {
@@ -420,6 +431,7 @@ fn containers(from: u64) -> Vec<Event> {
                 allowed: false,
                 confidence: Confidence::Likely,
                 link: Some("crictl (pid 4711) named the container".into()),
+                from: Arc::new(origin().into()),
                 ..(*session()).clone()
             })),
             ..Entry::new(EntryType::KubectlExec, inside.key)

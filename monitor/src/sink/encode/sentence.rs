@@ -58,10 +58,18 @@ fn opened(login: &Login, container: Option<&Container>, f: &mut Formatter<'_>) -
     if let Some(method) = &login.method {
         write!(f, " with {}", Foreign(method.as_str()))?;
     }
-    match &login.key_fingerprint {
-        Some(key) => write!(f, " {}", Foreign(key)),
+    if let Some(key) = &login.key_fingerprint {
+        write!(f, " {}", Foreign(key))?;
+    }
+    match login.session.as_ref().and_then(|session| session.from.get()) {
+        Some(from) => write!(f, ", in session {} of {}", Foreign(&from.id), Foreign(named(&from.user))),
         None => Ok(()),
     }
+}
+
+/// Who came in by another session.
+fn named(user: &str) -> &str {
+    if user.is_empty() { "somebody" } else { user }
 }
 
 /// Who came in, where anybody on the node knows.

@@ -2,7 +2,7 @@
 
 use super::known;
 use crate::{
-    event::{Attached, Attachment, Login, LoginMethod, Source, Summary},
+    event::{Attached, Attachment, Login, LoginMethod, Origin, Source, Summary},
     sink::encode::json::Object,
 };
 
@@ -50,6 +50,15 @@ pub(super) fn summary(summary: &Summary, fields: &mut Object<'_>) {
     fields.number("files", summary.files);
     fields.texts("file_paths", summary.file_paths.iter().map(|path| &**path));
     fields.flag("cut", summary.cut);
+}
+
+/// `postern.session.from`.
+pub(super) fn from(from: &Origin, fields: &mut Object<'_>) {
+    fields.text("id", &from.id);
+    fields.text("door", from.door.as_str());
+    fields.maybe_text("user", known(&from.user));
+    fields.text("confidence", from.confidence.as_str());
+    fields.text("link", &from.reason);
 }
 
 /// One of `postern.attached`.

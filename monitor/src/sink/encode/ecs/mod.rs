@@ -144,6 +144,9 @@ impl Encoder {
                 fields.boolean("allowed", session.allowed);
                 fields.text("confidence", session.confidence.as_str());
                 fields.maybe_text("link", session.link.as_deref());
+                if let Some(from) = session.from.get() {
+                    fields.object("from", |fields| login::from(from, fields));
+                }
                 if let Some(summary) = event.login().and_then(|login| login.summary.as_ref()) {
                     login::summary(summary, fields);
                 }

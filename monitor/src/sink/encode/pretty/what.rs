@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::line::{BOLD, BOLD_RED, BOLD_YELLOW, DIM, Line, RED, TEXT_LIMIT, YELLOW};
+use super::{
+    line::{BOLD, BOLD_RED, BOLD_YELLOW, DIM, Line, RED, TEXT_LIMIT, YELLOW},
+    named,
+};
 use crate::{
     event::{AgentEvent, Body, Container, End, Event, InMemory, Login, Process, SecurityContext, Severity, UserChange},
     sink::encode::{
@@ -116,9 +119,12 @@ fn opened(login: &Login, line: &mut Line<'_>) {
             line.put(format_args!(" ({kind})"));
         }
     });
-    match login.session.as_deref() {
-        Some(session) if !session.allowed => line.styled(BOLD_YELLOW, |line| line.put("  [not allowed]")),
-        _ => {}
+    let Some(session) = login.session.as_deref() else { return };
+    if !session.allowed {
+        line.styled(BOLD_YELLOW, |line| line.put("  [not allowed]"));
+    }
+    if let Some(from) = session.from.get() {
+        line.limited(TEXT_LIMIT, |line| line.put(format_args!("  [in the session of {}]", named(&from.user))));
     }
 }
 

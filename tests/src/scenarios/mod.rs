@@ -36,6 +36,8 @@ struct Expected {
     door: Option<&'static str>,
     /// Whose sessions, by an allowed key at sshd, open before that one: it is come to from there.
     before: &'static [&'static str],
+    /// Of each session that opens, which one it was come to in, by its place among them; empty where none was in another one.
+    from: &'static [Option<usize>],
     /// The entry type of what was executed last; none where nothing is executed.
     entry: Option<&'static str>,
     /// The name of what was executed last.
@@ -62,6 +64,7 @@ struct Expected {
 const BY_KEY: Expected = Expected {
     door: Some("sshd"),
     before: &[],
+    from: &[],
     entry: Some("sshd"),
     program: "echo",
     user: "USER",
@@ -216,17 +219,25 @@ impl Expected {
         check("doors", format!("{doors:?}"), format!("{expected:?}"));
         let before: Vec<&Value> = of("session-opened").take(self.before.len()).collect();
         check("who before", format!("{:?}", list(before, "/user/name")), format!("{:?}", all(self.before)));
+        let ids = list(of("session-opened").collect(), "/postern/session/id");
+        let from = list(of("session-opened").collect(), "/postern/session/from/id");
+        let expected = ids.iter().enumerate().map(|(at, _)| self.from.get(at).copied().flatten());
+        let expected = expected.map(|at| at.map_or_else(String::new, |at| ids.get(at).cloned().unwrap_or_default()));
+        check("from", format!("{from:?}"), format!("{:?}", expected.collect::<Vec<_>>()));
+        let sure = list(of("session-opened").collect(), "/postern/session/from/confidence");
+        let expected: Vec<_> = from.iter().map(|from| if from.is_empty() { "" } else { "linked" }).collect();
+        check("how sure that is", format!("{sure:?}"), format!("{expected:?}"));
         let opened = of("session-opened").next_back();
         if let Some(opened) = opened {
             check("who", text(opened, "/user/name").to_owned(), named(self.user));
             check("method", text(opened, "/postern/login/method").to_owned(), self.method.to_owned());
             let remote = if self.remote { "127.0.0.1" } else { "" };
             check("address", text(opened, "/source/ip").to_owned(), remote.to_owned());
-            // The last to come goes first.
-            let mut closed = list(of("session-closed").collect(), "/postern/session/id");
-            closed.reverse();
-            let ids = list(of("session-opened").collect(), "/postern/session/id");
-            check("closed", format!("{closed:?}"), format!("{ids:?}"));
+            // A server that somebody has left may take longer to end the session than the one that they go on to leave.
+            let [mut closed, mut opened] = [list(of("session-closed").collect(), "/postern/session/id"), ids];
+            closed.sort();
+            opened.sort();
+            check("closed", format!("{closed:?}"), format!("{opened:?}"));
         }
         if let Some(files) = self.files {
             let of_session = |event: &&Value| {
@@ -244,8 +255,9 @@ impl Expected {
             check("owner", text(last, "/postern/session/user").to_owned(), named(self.user));
             check("confidence", text(last, "/postern/session/confidence").to_owned(), self.confidence.to_owned());
             if let Some(opened) = opened {
-                let ids = [last, opened].map(|event| text(event, "/postern/session/id"));
-                check("session", ids[0].to_owned(), ids[1].to_owned());
+                for pointer in ["/postern/session/id", "/postern/session/from/id"] {
+                    check(pointer, text(last, pointer).to_owned(), text(opened, pointer).to_owned());
+                }
             }
         }
         problems

@@ -1,16 +1,21 @@
 //! By sshd, and what people become from there.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, thread};
+
+use serde_json::Value;
 
 use super::{BY_KEY, Expected, NOBODY, Scenario, stage::Stage};
 use crate::harness::{
-    agent::{action, is_exec_of},
+    agent::{action, is_exec_of, text},
     program::until,
     ssh::Stage as Leaving,
     sshd::GROUP,
 };
 
 pub(super) const NOT_ALLOWED: &[&str] = &["postern-access-not-allowed"];
+
+/// Two sessions, the second from within the first.
+const IN_THE_FIRST: &[Option<usize>] = &[None, Some(0)];
 
 /// Runs a command by an allowed key.
 fn by_key(stage: &mut Stage, command: &str) {
@@ -108,7 +113,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             s.agent.wait_for_after(before, "the end of the session", |event| action(event) == "session-closed");
             fs::write(&go, "").expect("the directory is the server's");
             s.agent.wait_for("what came later", |event| {
-                is_exec_of(event, m) && crate::harness::agent::text(event, "/process/args/0") == "/bin/echo"
+                is_exec_of(event, m) && text(event, "/process/args/0") == "/bin/echo"
             });
         },
         expected: BY_KEY,
@@ -221,7 +226,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             let line = s.sshd.line(&user.name, &user.key, &format!("/bin/echo {m}"));
             by_key(s, &line);
         },
-        expected: Expected { before: &["USER"], user: "ANOTHER", alerts: NOT_ALLOWED, ..BY_KEY },
+        expected: Expected { before: &["USER"], from: IN_THE_FIRST, user: "ANOTHER", alerts: NOT_ALLOWED, ..BY_KEY },
     },
     Scenario {
         name: "ssh from a session, as the same user by another key",
@@ -229,7 +234,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             let line = s.sshd.line(&s.sshd.user().name, &s.sshd.other_key(), &format!("/bin/echo {m}"));
             by_key(s, &line);
         },
-        expected: Expected { before: &["USER"], alerts: NOT_ALLOWED, ..BY_KEY },
+        expected: Expected { before: &["USER"], from: IN_THE_FIRST, alerts: NOT_ALLOWED, ..BY_KEY },
     },
     Scenario {
         name: "ssh from a session, and sudo there",
@@ -237,7 +242,17 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             let line = s.sshd.line(&s.sshd.user().name, &s.sshd.user().key, &format!("sudo -n /bin/echo {m}"));
             by_key(s, &line);
         },
-        expected: Expected { before: &["USER"], chain: &["root"], ..BY_KEY },
+        expected: Expected { before: &["USER"], from: IN_THE_FIRST, chain: &["root"], ..BY_KEY },
+    },
+    Scenario {
+        name: "ssh from two sessions of one account at once",
+        act: two_at_once,
+        expected: Expected {
+            before: &["USER", "USER", "USER"],
+            from: &[None, None, Some(1), Some(0)],
+            alerts: NOT_ALLOWED,
+            ..BY_KEY
+        },
     },
     Scenario {
         name: "another audit session, by force",
@@ -304,4 +319,31 @@ fn leave(stage: &mut Stage, at: Leaving) {
     until("sshd's connections end", crate::harness::agent::DEADLINE, || {
         stage.sshd.connections().is_empty().then_some(())
     });
+}
+
+/// Somebody who came in by another key, and then the test's user, go on by `ssh` in their sessions. The first does not leave before
+/// the second has.
+fn two_at_once(stage: &mut Stage, marker: &str) {
+    let (agent, sshd) = (&mut stage.agent, &stage.sshd);
+    let (user, before) = (sshd.user().clone(), agent.seen().len());
+    let line = |command: &str| format!("{} </dev/null", sshd.line(&user.name, &user.key, command));
+    let mut await_count = |wanted: &str, count: usize| {
+        let is_it = |event: &Value| text(event, "/event/kind") != "alert" && action(event) == wanted;
+        while agent.seen()[before..].iter().filter(|event| is_it(event)).count() < count {
+            agent.wait_for_after(agent.seen().len(), wanted, is_it);
+        }
+    };
+    let go = sshd.directory().join("go-on");
+    let mut session = sshd.open();
+    thread::scope(|scope| {
+        let wait = line(&format!("'while [ ! -e {} ]; do /bin/sleep 0.05; done'", go.display()));
+        let other = scope.spawn(move || sshd.by_other_key(&wait).succeeded());
+        await_count("session-opened", 3);
+        session.run(&line(&format!("/bin/echo {marker}")));
+        await_count("session-closed", 1);
+        fs::write(&go, "").expect("the directory is the server's");
+        other.join().expect("it ends well");
+    });
+    await_count("session-closed", 3);
+    session.log_out();
 }

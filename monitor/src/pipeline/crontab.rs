@@ -35,7 +35,8 @@ fn is_in(path: &str, folder: &str) -> bool {
 pub(super) fn commands(path: &str, table: &[u8]) -> impl Iterator<Item = Arc<str>> {
     // The node's own say whose each job is.
     let fields = usize::from(path.starts_with("/etc/"));
-    table.split(|byte| *byte == b'\n').filter_map(move |line| command(line, fields))
+    // cron takes a zero byte for the end of a line (its `get_string` looks for it by strchr(3)): what is behind is another one.
+    table.split(|byte| matches!(byte, b'\n' | 0)).filter_map(move |line| command(line, fields))
 }
 
 /// The command of a line; none if it is a comment or sets a variable.
@@ -119,6 +120,7 @@ mod tests {
         assert_eq!(all(USERS, r"* * * * * mail ops%hello%there"), ["mail ops"]);
         assert_eq!(all(USERS, r"* * * * * date +\%F"), ["date +%F"]);
         assert!(all(USERS, "* * * * * %all").is_empty());
+        assert_eq!(all(USERS, "@daily one\0two\n@daily three\0@daily four"), ["one", "three", "four"]);
     }
 
     #[test]
@@ -145,7 +147,7 @@ mod tests {
         #[test]
         fn no_table_is_too_strange(table in proptest::collection::vec(any::<u8>(), 0..500), own in any::<bool>()) {
             let path = if own { USERS } else { "/etc/crontab" };
-            let lines = table.split(|byte| *byte == b'\n').count();
+            let lines = table.split(|byte| matches!(byte, b'\n' | 0)).count();
             prop_assert!(commands(path, &table).inspect(|it| assert!(!it.is_empty())).count() <= lines);
         }
     }

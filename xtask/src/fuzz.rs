@@ -6,7 +6,8 @@ use anyhow::Result;
 use crate::command::{cargo, program, root};
 
 /// Each target, and the longest input that it is given.
-const TARGETS: [(&str, u32); 4] = [("record", 4_096), ("cgroup", 512), ("files", 1_024), ("saved", 4_096)];
+const TARGETS: [(&str, u32); 5] =
+    [("record", 4_096), ("cgroup", 512), ("files", 1_024), ("saved", 4_096), ("crontab", 1_024)];
 /// The build scripts and macros of a target's dependencies are built for the host, without instrumentation.
 const HOST: &str = "x86_64-unknown-linux-gnu";
 const INSTRUMENTATION: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

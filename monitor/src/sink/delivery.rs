@@ -287,8 +287,8 @@ impl Shared {
         }
     }
 
-    fn take(&self) -> Arc<Vec<Line>> {
-        self.queue().take(BATCH_LINES, BATCH_BYTES)
+    fn take(&self, batch: &mut Vec<Line>) {
+        self.queue().take(batch, BATCH_LINES, BATCH_BYTES);
     }
 
     fn acknowledge(&self, count: usize) {
@@ -325,8 +325,9 @@ impl Shared {
 
 /// Delivers one sink's lines until told to drain and nothing is left. Returns the sink's name.
 async fn work(mut sink: Sink, shared: Arc<Shared>, drain: CancellationToken) -> String {
+    let mut batch = Vec::new();
     loop {
-        let batch = shared.take();
+        shared.take(&mut batch);
         if batch.is_empty() {
             if drain.is_cancelled() {
                 return shared.name.to_string();
@@ -339,7 +340,7 @@ async fn work(mut sink: Sink, shared: Arc<Shared>, drain: CancellationToken) -> 
         }
         deliver(&mut sink, &shared, &batch, &drain, pauses()).await;
         let count = batch.len();
-        drop(batch);
+        batch.clear();
         shared.acknowledge(count);
     }
 }
@@ -432,7 +433,8 @@ mod tests {
         let (written, failed) = (Arc::default(), Arc::new(Notify::new()));
         let writer = FailsOnce { written: Arc::clone(&written), failed: Arc::clone(&failed) };
         let (mut sink, shared, drain) = (Sink::Blocking(Blocking::new(writer)), shared(), CancellationToken::new());
-        let batch = shared.take();
+        let mut batch = Vec::new();
+        shared.take(&mut batch);
         let hours = pauses().with_min_delay(Duration::from_hours(1)).with_max_delay(Duration::from_hours(2));
         let delivered = deliver(&mut sink, &shared, &batch, &drain, hours);
         let told = async {

@@ -3,7 +3,7 @@
 //!
 //! In memory for now. The durable spool takes this place behind the same three calls: put, take a batch, acknowledge.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 use super::Line;
 use crate::event::Kind;
@@ -18,8 +18,8 @@ pub(super) struct Queue {
     alerts: VecDeque<Line>,
     /// What the waiting alerts weigh.
     alert_bytes: usize,
-    /// Lines that are being delivered: out of the way, so that dropping stays cheap while a sink is down.
-    taken: Arc<Vec<Line>>,
+    /// How many lines are being delivered: whoever does so has them, and they may not be dropped any more.
+    taken: usize,
     /// What they weigh.
     taken_bytes: usize,
     dropped: u64,
@@ -37,7 +37,7 @@ impl Queue {
             ordinary: VecDeque::new(),
             alerts: VecDeque::new(),
             alert_bytes: 0,
-            taken: Arc::default(),
+            taken: 0,
             taken_bytes: 0,
             dropped: 0,
         }
@@ -45,7 +45,7 @@ impl Queue {
 
     /// How many lines wait, those being delivered included.
     pub(super) fn len(&self) -> usize {
-        self.taken.len() + self.ordinary.len() + self.alerts.len()
+        self.taken + self.ordinary.len() + self.alerts.len()
     }
 
     /// How many bytes they are.
@@ -91,36 +91,30 @@ impl Queue {
         true
     }
 
-    /// The next lines in the order of the stream, up to so many and so much; empty if none wait. The same ones again until
-    /// they are acknowledged.
-    pub(super) fn take(&mut self, most_lines: usize, most_bytes: usize) -> Arc<Vec<Line>> {
-        if self.taken.is_empty() {
-            // Whoever delivered the batch before has let it go by now, so that its memory serves again.
-            let taken = Arc::make_mut(&mut self.taken);
-            while taken.len() < most_lines {
-                let lane = match (self.ordinary.front(), self.alerts.front()) {
-                    (Some(line), Some(alert)) if line.sequence < alert.sequence => &mut self.ordinary,
-                    (Some(_), None) => &mut self.ordinary,
-                    _ => &mut self.alerts,
-                };
-                let fits = |line: &mut Line| taken.is_empty() || self.taken_bytes + weight(line) <= most_bytes;
-                let Some(line) = lane.pop_front_if(fits) else { break };
-                self.taken_bytes += weight(&line);
-                if line.kind == Kind::Alert {
-                    self.alert_bytes -= weight(&line);
-                }
-                taken.push(line);
+    /// Moves the next lines to an empty batch in the order of the stream, up to so many and so much; none if none wait. They count
+    /// until they are acknowledged, and there are no others before that.
+    pub(super) fn take(&mut self, batch: &mut Vec<Line>, most_lines: usize, most_bytes: usize) {
+        debug_assert!(batch.is_empty() && self.taken == 0, "one batch at a time");
+        while batch.len() < most_lines {
+            let lane = match (self.ordinary.front(), self.alerts.front()) {
+                (Some(line), Some(alert)) if line.sequence < alert.sequence => &mut self.ordinary,
+                (Some(_), None) => &mut self.ordinary,
+                _ => &mut self.alerts,
+            };
+            let fits = |line: &mut Line| batch.is_empty() || self.taken_bytes + weight(line) <= most_bytes;
+            let Some(line) = lane.pop_front_if(fits) else { break };
+            self.taken_bytes += weight(&line);
+            if line.kind == Kind::Alert {
+                self.alert_bytes -= weight(&line);
             }
+            batch.push(line);
         }
-        Arc::clone(&self.taken)
+        self.taken = batch.len();
     }
 
     /// The lines that were taken are safe.
     pub(super) fn acknowledge(&mut self) {
-        match Arc::get_mut(&mut self.taken) {
-            Some(taken) => taken.clear(),
-            None => self.taken = Arc::default(),
-        }
+        self.taken = 0;
         self.bytes -= std::mem::take(&mut self.taken_bytes);
     }
 }
@@ -143,6 +137,12 @@ mod tests {
         lines.iter().map(|line| line.sequence).collect()
     }
 
+    fn take(queue: &mut Queue, most_lines: usize) -> Vec<u64> {
+        let mut batch = Vec::new();
+        queue.take(&mut batch, most_lines, 10_000);
+        sequences(&batch)
+    }
+
     #[test]
     fn alerts_are_the_last_to_go() {
         let mut queue = Queue::new(3 * (10 + OVERHEAD));
@@ -151,7 +151,7 @@ mod tests {
         {
             queue.put(line(sequence, kind, 10));
         }
-        assert_eq!(sequences(&queue.take(10, 10_000)), [0, 3, 4]);
+        assert_eq!(take(&mut queue, 10), [0, 3, 4]);
         assert_eq!(queue.dropped(), 2);
     }
 
@@ -160,7 +160,7 @@ mod tests {
         let mut queue = Queue::new(10 + OVERHEAD);
         queue.put(line(0, Kind::Alert, 10));
         queue.put(line(1, Kind::Event, 10));
-        assert_eq!((sequences(&queue.take(10, 10_000)), queue.dropped()), (vec![0], 1));
+        assert_eq!((take(&mut queue, 10), queue.dropped()), (vec![0], 1));
     }
 
     #[test]
@@ -168,10 +168,10 @@ mod tests {
         let mut queue = Queue::new(2 * (10 + OVERHEAD));
         queue.put(line(0, Kind::Event, 10));
         queue.put(line(1, Kind::Event, 10));
-        assert_eq!(sequences(&queue.take(1, 10_000)), [0]);
+        assert_eq!(take(&mut queue, 1), [0]);
         queue.put(line(2, Kind::Event, 10));
         queue.acknowledge();
-        assert_eq!((sequences(&queue.take(10, 10_000)), queue.dropped()), (vec![2], 1));
+        assert_eq!((take(&mut queue, 10), queue.dropped()), (vec![2], 1));
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
         // Larger than the queue; then larger than what alerts leave of it.
         queue.put(line(2, Kind::Alert, 1_000));
         queue.put(line(3, Kind::Event, 2 * (10 + OVERHEAD)));
-        assert_eq!((sequences(&queue.take(10, 10_000)), queue.dropped()), (vec![0, 1], 2));
+        assert_eq!((take(&mut queue, 10), queue.dropped()), (vec![0, 1], 2));
     }
 
     proptest! {
@@ -200,13 +200,12 @@ mod tests {
         ) {
             let mut queue = Queue::new(limit);
             let (mut put, mut delivered) = (0u64, Vec::new());
-            let mut in_flight = Arc::default();
+            let mut in_flight = Vec::new();
             for (alert, length, what) in steps {
                 match what {
-                    // More is put while a batch is being delivered, and a batch that is asked for again is the same.
-                    0 => in_flight = queue.take(5, 500),
-                    1 => {
-                        prop_assert!(in_flight.is_empty() || queue.take(9, 900) == in_flight);
+                    // More is put while a batch is being delivered.
+                    0 if in_flight.is_empty() => queue.take(&mut in_flight, 5, 500),
+                    0 | 1 => {
                         delivered.extend(sequences(&std::mem::take(&mut in_flight)));
                         queue.acknowledge();
                     }
@@ -219,12 +218,12 @@ mod tests {
                 prop_assert_eq!((delivered.len() + queue.len()) as u64 + queue.dropped(), put);
             }
             loop {
-                let batch = queue.take(7, 300);
-                if batch.is_empty() {
+                delivered.extend(sequences(&std::mem::take(&mut in_flight)));
+                queue.acknowledge();
+                queue.take(&mut in_flight, 7, 300);
+                if in_flight.is_empty() {
                     break;
                 }
-                delivered.extend(sequences(&batch));
-                queue.acknowledge();
             }
             prop_assert_eq!((queue.bytes(), queue.len()), (0, 0));
             prop_assert!(delivered.is_sorted_by(|a, b| a < b));

@@ -18,7 +18,7 @@ use rustix::io::{Errno, read};
 
 pub use self::{
     marker::{COMMAND, serve},
-    touch::{Deed, Touch},
+    touch::Touch,
 };
 use self::{
     marker::{Marker, Said},
@@ -191,10 +191,10 @@ impl Files {
 
     fn touch(&mut self, event: &RawEvent<'_>) -> Option<Touch> {
         let place = event.place?;
-        let deed = Deed::of(event.mask, || self.paths.exists(&self.node, &place))?;
+        let action = touch::action(event.mask, || self.paths.exists(&self.node, &place))?;
         Some(Touch {
             pid: event.pid,
-            deed,
+            action,
             path: self.paths.path(&self.node, &place),
             name: place.name.into(),
             from: event.from.and_then(|from| self.paths.path(&self.node, &from)),

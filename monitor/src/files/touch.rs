@@ -1,46 +1,28 @@
 //! What happened to a file, by the kernel's word: the fact that the pipeline is handed.
 
 use super::raw::mask;
+use crate::event::FileAction;
 
-/// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Deed {
-    /// It was made.
-    Created,
-    /// It was open for writing, and closed.
-    Changed,
-    /// Its owner, mode or times were changed.
-    AttributesChanged,
-    /// It has another name.
-    Renamed,
-    /// It was removed.
-    Deleted,
-    /// It was made, and removed before anybody looked.
-    Passed,
-}
-
-impl Deed {
-    /// What a mask comes to. Where the kernel joined several things that one process did to one name, the one that says most;
-    /// `exists` is asked where both of its making and its removal are in there, and their order is not.
-    pub(super) fn of(mask: u64, exists: impl FnOnce() -> bool) -> Option<Self> {
-        let has = |bits: u64| mask & bits != 0;
-        let made = has(mask::CREATE | mask::MOVED_TO);
-        Some(match () {
-            () if has(mask::RENAME) => Self::Renamed,
-            () if has(mask::DELETE) && made => {
-                if exists() {
-                    Self::Changed
-                } else {
-                    Self::Passed
-                }
+/// What a mask comes to. Where the kernel joined several things that one process did to one name, the one that says most;
+/// `exists` is asked where both of its making and its removal are in there, and their order is not.
+pub(super) fn action(mask: u64, exists: impl FnOnce() -> bool) -> Option<FileAction> {
+    let has = |bits: u64| mask & bits != 0;
+    let made = has(mask::CREATE | mask::MOVED_TO);
+    Some(match () {
+        () if has(mask::RENAME) => FileAction::Renamed,
+        () if has(mask::DELETE) && made => {
+            if exists() {
+                FileAction::Changed
+            } else {
+                FileAction::Passed
             }
-            () if has(mask::DELETE | mask::MOVED_FROM) => Self::Deleted,
-            () if made => Self::Created,
-            () if has(mask::CLOSE_WRITE) => Self::Changed,
-            () if has(mask::ATTRIB) => Self::AttributesChanged,
-            () => return None,
-        })
-    }
+        }
+        () if has(mask::DELETE | mask::MOVED_FROM) => FileAction::Deleted,
+        () if made => FileAction::Created,
+        () if has(mask::CLOSE_WRITE) => FileAction::Changed,
+        () if has(mask::ATTRIB) => FileAction::AttributesChanged,
+        () => return None,
+    })
 }
 
 /// Something that a process did to a file.
@@ -49,7 +31,7 @@ pub struct Touch {
     /// The process; it may be gone.
     pub pid: u32,
     /// What it did.
-    pub deed: Deed,
+    pub action: FileAction,
     /// The whole path; `None` where the directory is gone.
     pub path: Option<Box<[u8]>>,
     /// The name in its directory.
@@ -66,15 +48,15 @@ mod tests {
 
     #[test]
     fn of_several_things_the_one_that_says_most_is_told() {
-        let deed = |mask| Deed::of(mask, || true);
-        assert_eq!(deed(mask::CREATE | mask::CLOSE_WRITE | mask::ATTRIB), Some(Deed::Created));
-        assert_eq!(deed(mask::CLOSE_WRITE | mask::ATTRIB), Some(Deed::Changed));
-        assert_eq!(deed(mask::ATTRIB | mask::ONDIR), Some(Deed::AttributesChanged));
-        assert_eq!(deed(mask::DELETE | mask::CLOSE_WRITE), Some(Deed::Deleted));
-        assert_eq!(deed(mask::RENAME), Some(Deed::Renamed));
-        assert_eq!(deed(mask::Q_OVERFLOW), None);
+        let of = |mask| action(mask, || true);
+        assert_eq!(of(mask::CREATE | mask::CLOSE_WRITE | mask::ATTRIB), Some(FileAction::Created));
+        assert_eq!(of(mask::CLOSE_WRITE | mask::ATTRIB), Some(FileAction::Changed));
+        assert_eq!(of(mask::ATTRIB | mask::ONDIR), Some(FileAction::AttributesChanged));
+        assert_eq!(of(mask::DELETE | mask::CLOSE_WRITE), Some(FileAction::Deleted));
+        assert_eq!(of(mask::RENAME), Some(FileAction::Renamed));
+        assert_eq!(of(mask::Q_OVERFLOW), None);
         // Removed and made again, or made and removed again.
-        assert_eq!(deed(mask::CREATE | mask::DELETE), Some(Deed::Changed));
-        assert_eq!(Deed::of(mask::CREATE | mask::DELETE, || false), Some(Deed::Passed));
+        assert_eq!(of(mask::CREATE | mask::DELETE), Some(FileAction::Changed));
+        assert_eq!(action(mask::CREATE | mask::DELETE, || false), Some(FileAction::Passed));
     }
 }

@@ -13,7 +13,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::Pipeline;
 use crate::{
     event::{AgentEvent, Body, Enrichment, Event, FileAction, FileChange},
-    files::{Deed, Touch},
+    files::Touch,
     process::{Known, text::printable},
 };
 
@@ -255,14 +255,7 @@ impl Told {
 
 fn change(touch: &Touch) -> FileChange {
     FileChange {
-        action: match touch.deed {
-            Deed::Created => FileAction::Created,
-            Deed::Changed => FileAction::Changed,
-            Deed::AttributesChanged => FileAction::AttributesChanged,
-            Deed::Renamed => FileAction::Renamed,
-            Deed::Deleted => FileAction::Deleted,
-            Deed::Passed => FileAction::Passed,
-        },
+        action: touch.action,
         path: touch.path.as_deref().map(printable),
         name: match touch.path.as_deref().filter(|_| &*touch.name == b".") {
             Some(path) => printable(path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()),

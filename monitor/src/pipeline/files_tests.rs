@@ -36,9 +36,9 @@ fn feed(pipeline: &mut Pipeline, records: &[Written]) {
     }
 }
 
-fn touch(pid: u32, deed: Deed, path: &str) -> Touch {
+fn touch(pid: u32, action: FileAction, path: &str) -> Touch {
     let name = path.rsplit('/').next().unwrap_or_default().as_bytes().into();
-    Touch { pid, deed, path: Some(path.as_bytes().into()), name, from: None, is_directory: false }
+    Touch { pid, action, path: Some(path.as_bytes().into()), name, from: None, is_directory: false }
 }
 
 fn hand_over(pipeline: &mut Pipeline, touches: Vec<Touch>, forks: &[(u32, TaskState)], now_ns: u64) -> Vec<Event> {
@@ -70,9 +70,9 @@ fn what_a_person_changes_is_told_and_what_a_service_changes_is_not() {
         (Some(true), Some(false), None)
     );
     let touches = vec![
-        touch(110, Deed::Created, "/etc/x"),
-        touch(200, Deed::Created, "/etc/y"),
-        touch(7, Deed::Created, "/etc/z"),
+        touch(110, FileAction::Created, "/etc/x"),
+        touch(200, FileAction::Created, "/etc/y"),
+        touch(7, FileAction::Created, "/etc/z"),
     ];
     let events = hand_over(&mut pipeline, touches, &[], 1);
     assert_eq!(told(&events), [("file-created", "/etc/x".to_owned(), 110)]);
@@ -88,11 +88,11 @@ fn a_summary_waits_for_what_was_done_before_the_end() {
         &mut pipeline,
         &[exec(6, 111, 110, "/usr/bin/tee", mark), Written::exit(7, 111, mark), Written::exit(8, 100, mark)],
     );
-    let first = hand_over(&mut pipeline, vec![touch(110, Deed::Deleted, "/etc/a")], &[], 9_000_000);
+    let first = hand_over(&mut pipeline, vec![touch(110, FileAction::Deleted, "/etc/a")], &[], 9_000_000);
     assert_eq!((told(&first).len(), summary(&first)), (1, None));
     assert!(pipeline.is_waiting() && pipeline.wants_files(0));
     // Read after the end was heard, done before; by a process that has ended.
-    let second = hand_over(&mut pipeline, vec![touch(111, Deed::Changed, "/etc/b")], &[], 10_000_000);
+    let second = hand_over(&mut pipeline, vec![touch(111, FileAction::Changed, "/etc/b")], &[], 10_000_000);
     let summary = summary(&second).expect("it is closed now");
     assert_eq!((summary.files, summary.file_paths), (2, vec!["/etc/a".into(), "/etc/b".into()]));
     assert_eq!(summary.duration_ns, 6_000_000, "as long as it lasted, not as long as it waited");
@@ -116,7 +116,7 @@ fn who_never_executed_acts_as_what_it_was_forked_from() {
     let (service, stranger) = (state(key(200), EntryMark::default()), state(key(999), EntryMark::default()));
     assert!(pipeline.is_fork_in_session(&subshell) && pipeline.is_fork_in_session(&of_sshd));
     assert!(!pipeline.is_fork_in_session(&service) && !pipeline.is_fork_in_session(&stranger));
-    let touches = (120..124).map(|pid| touch(pid, Deed::Created, &format!("/srv/{pid}"))).collect();
+    let touches = (120..124).map(|pid| touch(pid, FileAction::Created, &format!("/srv/{pid}"))).collect();
     let forks = [(120, subshell), (121, of_sshd), (122, service), (123, stranger)];
     let events = hand_over(&mut pipeline, touches, &forks, 1);
     // The shell, and sshd itself, which serves files.
@@ -128,11 +128,18 @@ fn who_never_executed_acts_as_what_it_was_forked_from() {
 #[test]
 fn one_change_is_told_once_and_again_after_a_while() {
     let (mut pipeline, _) = pipeline();
-    let mut tell = |deed, now_ns| told(&hand_over(&mut pipeline, vec![touch(110, deed, "/x")], &[], now_ns)).len();
-    assert_eq!((tell(Deed::Created, 1), tell(Deed::Changed, 2), tell(Deed::AttributesChanged, 3)), (1, 0, 0));
-    assert_eq!((tell(Deed::Deleted, 4), tell(Deed::Deleted, 5)), (1, 1));
+    let mut tell = |action, now_ns| told(&hand_over(&mut pipeline, vec![touch(110, action, "/x")], &[], now_ns)).len();
     assert_eq!(
-        (tell(Deed::Changed, SAME_NS), tell(Deed::Changed, SAME_NS + 1), tell(Deed::Changed, 3 * SAME_NS)),
+        (tell(FileAction::Created, 1), tell(FileAction::Changed, 2), tell(FileAction::AttributesChanged, 3)),
+        (1, 0, 0)
+    );
+    assert_eq!((tell(FileAction::Deleted, 4), tell(FileAction::Deleted, 5)), (1, 1));
+    assert_eq!(
+        (
+            tell(FileAction::Changed, SAME_NS),
+            tell(FileAction::Changed, SAME_NS + 1),
+            tell(FileAction::Changed, 3 * SAME_NS)
+        ),
         (1, 0, 1)
     );
 }
@@ -142,9 +149,9 @@ fn a_login_program_keeps_its_accounts_and_nobody_else_does() {
     let (mut pipeline, mark) = pipeline();
     feed(&mut pipeline, &[exec(6, 111, 110, "/usr/bin/sudo", mark)]);
     let touches = vec![
-        touch(111, Deed::Changed, "/run/sudo/ts/ops"),
-        touch(111, Deed::Deleted, "/var/log/wtmp"),
-        touch(110, Deed::Changed, "/var/log/wtmp"),
+        touch(111, FileAction::Changed, "/run/sudo/ts/ops"),
+        touch(111, FileAction::Deleted, "/var/log/wtmp"),
+        touch(110, FileAction::Changed, "/var/log/wtmp"),
     ];
     let events = hand_over(&mut pipeline, touches, &[], 1);
     let expected =
@@ -156,7 +163,7 @@ fn a_login_program_keeps_its_accounts_and_nobody_else_does() {
 fn a_session_that_changes_very_much_is_counted_to_its_end() {
     let (mut pipeline, mark) = pipeline();
     let many = TOLD_MAX + 50;
-    let touches = (0..many).map(|number| touch(110, Deed::Created, &format!("/srv/{number}"))).collect();
+    let touches = (0..many).map(|number| touch(110, FileAction::Created, &format!("/srv/{number}"))).collect();
     let events = hand_over(&mut pipeline, touches, &[], 1);
     let notes = events.iter().filter(|event| event.categorization().action == "agent-changed").count();
     assert_eq!((told(&events).len(), notes), (TOLD_MAX, 1));
@@ -182,7 +189,7 @@ fn what_a_container_writes_to_itself_is_not_the_nodes() {
     });
     feed(&mut pipeline, &[entered]);
     let layer = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/9/fs/etc/x";
-    let touches = vec![touch(111, Deed::Created, layer), touch(111, Deed::Created, "/etc/cron.d/x")];
+    let touches = vec![touch(111, FileAction::Created, layer), touch(111, FileAction::Created, "/etc/cron.d/x")];
     let mut events = hand_over(&mut pipeline, touches, &[], 7_000_000);
     pipeline.finish(8_000_000);
     events.extend(pipeline.take_events());

@@ -43,7 +43,6 @@ const LAYERS: [Layer; 11] = [
             "pod::PodTable",
             "pod::PodUpdate",
             "pod::parse_image",
-            "files::Deed",
             "files::Touch",
         ],
         because: "its facts are handed in",
@@ -59,7 +58,8 @@ const LAYERS: [Layer; 11] = [
     Layer {
         name: "files",
         // Its second process is the program once more, which ends as the program does and keeps its own privileges.
-        sees: &["exit", "privileges"],
+        // What can be done to a file is the same list there and in events.
+        sees: &["event::FileAction", "exit", "privileges"],
         because: "it knows the kernel's word of files and never events",
     },
     Layer { name: "probe", sees: &["record"], because: "the probe knows records and never events" },

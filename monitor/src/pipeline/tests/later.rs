@@ -2,8 +2,8 @@
 
 use super::{entry_of, exec, pipeline, replay as feed, session};
 use crate::{
-    event::{Confidence, EntryType, Event},
-    files::{Deed, Touch},
+    event::{Confidence, EntryType, Event, FileAction},
+    files::Touch,
     pipeline::{
         Input, Pipeline,
         left::LATER_NS,
@@ -23,7 +23,7 @@ fn writes(pipeline: &mut Pipeline) {
     session(pipeline);
     let touch = |path: &str| Touch {
         pid: 110,
-        deed: Deed::Created,
+        action: FileAction::Created,
         path: Some(path.as_bytes().into()),
         name: b"web".as_slice().into(),
         from: None,
@@ -99,7 +99,7 @@ fn each_file_that_is_written_is_worth_keeping() {
         let name = b"web".as_slice().into();
         let touch = Touch {
             pid: 110,
-            deed: Deed::Renamed,
+            action: FileAction::Renamed,
             path: Some(path.as_bytes().into()),
             name,
             from: None,

@@ -61,6 +61,9 @@ impl Marker {
         let process = Command::new("/proc/self/exe")
             .arg0("postern")
             .args([OsStr::new(COMMAND), OsStr::new(&mask.to_string()), host_root.as_os_str()])
+            // What tells the agent to stop may be for its whole group, as from a terminal. This process ends when the agent has: an end
+            // before that is a failure, and is told as one.
+            .process_group(0)
             .env_clear()
             .stdin(OwnedFd::from(its_end))
             .stdout(group.try_clone()?)

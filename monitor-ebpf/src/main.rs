@@ -16,6 +16,7 @@ mod hooks;
 mod kernel;
 mod maps;
 mod ring;
+mod stack;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

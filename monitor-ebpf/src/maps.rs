@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use postern_ebpf::abi::{HookCounters, HookId, KernelFields, Settings, TaskState};
 
@@ -47,6 +47,10 @@ pub static COUNTERS: PerCpuArray<HookCounters> = PerCpuArray::with_max_entries(H
 /// The sequence number that the CPU's next record gets.
 #[map]
 pub static NEXT_SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Always empty: programs that call into it keep their own stack (`stack.rs`).
+#[map]
+pub static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// When user space was last woken for ordinary records, in nanoseconds since boot: one for all CPUs.
 #[map]

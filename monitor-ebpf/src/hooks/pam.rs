@@ -20,6 +20,7 @@ use crate::{
     kernel::{Address, Task},
     maps::{LOGINS, RING, TASKS},
     ring::{Account, header, untracked},
+    stack,
 };
 
 #[repr(C)]
@@ -39,6 +40,7 @@ pub fn pam_start(ctx: ProbeContext) -> u32 {
     // A process that forgot to be remembered is classed by user space, from the record below.
     let _ = LOGINS.insert(task.tgid(), class as u32, 0);
     emit(task, LoginCall::Start, 0, service, user);
+    stack::keep_own(&ctx);
     0
 }
 
@@ -50,38 +52,44 @@ pub fn pam_set_item(ctx: ProbeContext) -> u32 {
     } else if let Some(account) = Account::seen(HookId::Pam) {
         account.filtered();
     }
+    stack::keep_own(&ctx);
     0
 }
 
 #[uretprobe]
 pub fn pam_authenticate(ctx: RetProbeContext) -> u32 {
     emit(Task::current(), LoginCall::Authenticated, ctx.ret(), 0, 0);
+    stack::keep_own(&ctx);
     0
 }
 
 #[uretprobe]
 pub fn pam_acct_mgmt(ctx: RetProbeContext) -> u32 {
     emit(Task::current(), LoginCall::AccountChecked, ctx.ret(), 0, 0);
+    stack::keep_own(&ctx);
     0
 }
 
 #[uprobe]
-pub fn pam_open_session(_ctx: ProbeContext) -> u32 {
+pub fn pam_open_session(ctx: ProbeContext) -> u32 {
     let task = Task::current();
     mark_entry(task);
     emit(task, LoginCall::OpenSession, 0, 0, 0);
+    stack::keep_own(&ctx);
     0
 }
 
 #[uretprobe]
 pub fn pam_open_session_return(ctx: RetProbeContext) -> u32 {
     emit(Task::current(), LoginCall::SessionOpened, ctx.ret(), 0, 0);
+    stack::keep_own(&ctx);
     0
 }
 
 #[uprobe]
-pub fn pam_close_session(_ctx: ProbeContext) -> u32 {
+pub fn pam_close_session(ctx: ProbeContext) -> u32 {
     emit(Task::current(), LoginCall::CloseSession, 0, 0, 0);
+    stack::keep_own(&ctx);
     0
 }
 

@@ -11,6 +11,7 @@ use crate::{
     kernel::{Address, Task},
     maps::{LOGINS, RING},
     ring::{Account, header},
+    stack,
 };
 
 #[repr(C)]
@@ -22,12 +23,14 @@ struct LogRecord {
 #[uprobe]
 pub fn syslog_fortified(ctx: ProbeContext) -> u32 {
     log(ctx.arg(0).unwrap_or(0), ctx.arg(2).unwrap_or(0), ctx.arg(3).unwrap_or(0));
+    stack::keep_own(&ctx);
     0
 }
 
 #[uprobe]
 pub fn syslog(ctx: ProbeContext) -> u32 {
     log(ctx.arg(0).unwrap_or(0), ctx.arg(1).unwrap_or(0), ctx.arg(2).unwrap_or(0));
+    stack::keep_own(&ctx);
     0
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use postern_ebpf::abi::{
-    EntryMark, ExecBody, ExitBody, Header, LoginBody, LoginCall, Namespaces, ProcessKey, RecordKind,
+    EntryMark, ExecBody, ExitBody, Header, LogBody, LoginBody, LoginCall, Namespaces, ProcessKey, RecordKind,
 };
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
@@ -136,6 +136,15 @@ impl Written {
         body.value = 4;
         body.text[..address.len()].copy_from_slice(address.as_bytes());
         Self::new(RecordKind::Login, sequence, body.as_bytes())
+    }
+
+    /// A line that a process logged, as a child of `parent`.
+    pub fn log(sequence: u64, pid: u32, parent: u32, text: &str) -> Self {
+        let mut body = LogBody::new_zeroed();
+        (body.caller.process, body.caller.parent) = (key(pid), key(parent));
+        body.length = text.len() as u32;
+        body.text[..text.len()].copy_from_slice(text.as_bytes());
+        Self::new(RecordKind::Log, sequence, body.as_bytes())
     }
 
     /// As they are read from the ring.

@@ -167,6 +167,10 @@ impl Pipeline {
                 }
             }
             record::Body::Log(log) => {
+                // sshd logs no empty lines: the kernel side could not read this one, which may have told of anybody.
+                if log.text.is_empty() {
+                    self.accounting.malformed();
+                }
                 if let Some(outcome) = self.logins.log(&log, now_ns) {
                     self.login(outcome, now_ns);
                 }

@@ -236,6 +236,17 @@ fn bytes_that_are_no_record_are_counted_and_said() {
     assert_eq!((names(&events), pipeline.malformed()), (vec!["events-lost"], 1));
 }
 
+#[test]
+fn a_line_that_could_not_be_read_is_counted_and_said() {
+    let mut pipeline = pipeline();
+    assert!(
+        replay(&mut pipeline, &[Written::log(0, 100, 10, "Server listening"), Written::log(1, 100, 10, "")]).is_empty()
+    );
+    pipeline.input(Input::Counters(Vec::new()), 0);
+    let events: Vec<Event> = pipeline.take_events().collect();
+    assert_eq!((names(&events), pipeline.malformed()), (vec!["events-lost"], 1));
+}
+
 /// A session of `ops`, whose shell is process 110.
 fn session(pipeline: &mut Pipeline) -> EntryMark {
     let mark = EntryMark { login: key(100), leader: key(110), class: LoginClass::Sshd as u32, server: 0 };

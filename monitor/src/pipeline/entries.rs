@@ -43,6 +43,8 @@ pub(super) struct Arrival<'a> {
     pub(super) leads_session: bool,
     /// From where somebody came, as an SSH server says it in the environment of their first program.
     pub(super) client: Option<SocketAddr>,
+    /// Whom the sshd whose program ran before said that it let in.
+    pub(super) accepted: Option<&'a Login>,
     /// The runtime's tool that asked for it.
     pub(super) asked: Option<Asked>,
 }
@@ -416,6 +418,7 @@ impl Entries {
             crossing: is_crossing.then_some(Crossing::Started),
             leads_session: false,
             client: seed.ssh_connection.as_ref().map(|it| it.client),
+            accepted: None,
             asked: None,
         };
         if let Some(class) = mark.entered_by().filter(|_| restored.is_some() && is_orphan && !is_crossing) {

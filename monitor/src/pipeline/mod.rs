@@ -323,6 +323,7 @@ impl Pipeline {
                 crossing,
                 leads_session: body.session_leader.tgid == body.process.tgid,
                 client: ssh_client(exec.environment),
+                accepted: previous.and_then(|previous| self.logins.accepted(previous.process.key)),
                 asked,
             },
             now_ns,
@@ -356,8 +357,8 @@ impl Pipeline {
         self.tell(Body::EXEC, Some(lineage.clone()), container.as_ref(), now_ns);
         if let Some(login) = opened {
             self.came(body.process, now_ns);
-            // Nobody said how, and from where only an environment does.
-            self.session_event(Body::SessionOpened(login), body.process, Enrichment::Partial, now_ns);
+            let enrichment = of_opened(&login);
+            self.session_event(Body::SessionOpened(login), body.process, enrichment, now_ns);
         }
         if let Some(disputed) = disputed {
             self.tell(Body::SessionDisputed(disputed), Some(lineage.clone()), container.as_ref(), now_ns);
@@ -468,8 +469,7 @@ impl Pipeline {
             Outcome::Opened { process } => {
                 if let Some(login) = self.entries.opened(process) {
                     self.terminate(login.session.as_ref(), process);
-                    // What the login program says of a login comes before its session, or not at all.
-                    let enrichment = if login.method.is_some() { Enrichment::Complete } else { Enrichment::Partial };
+                    let enrichment = of_opened(&login);
                     self.session_event(Body::SessionOpened(login), process, enrichment, now_ns);
                 }
             }
@@ -584,6 +584,11 @@ impl Pipeline {
             self.out.push(alert);
         }
     }
+}
+
+/// Whether all is known of a login whose session opens: what the login program says of it comes before, or not at all.
+fn of_opened(login: &Login) -> Enrichment {
+    if login.method.is_some() { Enrichment::Complete } else { Enrichment::Partial }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! Servers that let people in without PAM: no login is told of there, and who came in is known only by the shape of what such a
-//! server does; from where, by what it puts into the environment of their first program. What opens this way is marked `likely`.
+//! Servers that let people in without PAM: no login is told of there, and who came in is known by the shape of what such a
+//! server does; from where, by what it puts into the environment of their first program. What opens this way is marked `likely`,
+//! unless it was sshd's and that has logged whom it let in.
 
 use std::sync::Arc;
 
@@ -69,7 +70,7 @@ impl Entries {
             return None;
         }
         let user = &process.credentials.real_user;
-        let login = Login {
+        let shape = Login {
             door: server.door,
             user: user.name.clone().unwrap_or_else(|| user.id.to_string().into()),
             user_known: Some(true),
@@ -77,7 +78,12 @@ impl Entries {
             service: server.program.into(),
             ..Login::default()
         };
-        self.open_login(decoder, process.key, login, Confidence::Likely, None, now_ns);
+        let accepted = arrival.accepted.filter(|_| server.program.starts_with(OPENSSH));
+        let (login, confidence) = match accepted {
+            Some(accepted) => (joined(accepted, shape), Confidence::Certain),
+            None => (shape, Confidence::Likely),
+        };
+        self.open_login(decoder, process.key, login, confidence, None, now_ns);
         let open = self.open.get_mut(&to_tick(process.key))?;
         (open.opened, open.marked, open.leader) = (true, false, Some(process.key));
         self.changed = true;
@@ -85,6 +91,13 @@ impl Entries {
         let entry = Entry { source_ip, own_session, ..Entry::new(server.door, process.key) };
         Some(Placed { opened: Some(Arc::clone(&open.login)), ..Placed::leading(entry, process) })
     }
+}
+
+/// A login as sshd told of it; what its line left open, since it can be read in two ways, as its shape tells of it.
+fn joined(accepted: &Login, shape: Login) -> Login {
+    let user = if accepted.user.is_empty() { shape.user } else { Arc::clone(&accepted.user) };
+    let source = if accepted.source.ip.is_some() { accepted.source.clone() } else { shape.source };
+    Login { door: shape.door, user, source, ..accepted.clone() }
 }
 
 #[cfg(test)]

@@ -99,6 +99,8 @@ struct Attempt {
     open: bool,
     /// When PAM found nothing against a person's account.
     admitted_ns: Option<u64>,
+    /// What sshd said of whom it let in, for what comes without PAM.
+    accepted: Option<Box<Login>>,
 }
 
 impl LoginTracker {
@@ -154,6 +156,13 @@ impl LoginTracker {
         }
     }
 
+    /// Whom the sshd that carries a connection said that it let in. A connection has one process that says so, which executes
+    /// nothing else as long as it lives: neither what comes of the login nor any other program can say it in its place.
+    pub fn accepted(&self, process: ProcessKey) -> Option<&Login> {
+        let attempt = self.attempts.get(&process.tgid)?;
+        attempt.accepted.as_deref().filter(|_| to_tick(attempt.process) == to_tick(process))
+    }
+
     /// A line that a login program logged.
     pub fn log(&mut self, log: &record::Log<'_>, now_ns: u64) -> Option<Outcome> {
         let text = printable(log.text);
@@ -174,7 +183,13 @@ impl LoginTracker {
         if attempt.class != Some(LoginClass::Sshd) {
             return None;
         }
-        attempt.explain(line)
+        let is_accepted = matches!(line, Line::Accepted(_)) && attempt.process == process;
+        let outcome = attempt.explain(line);
+        // Nobody is let in twice over one connection: what a program would say later in sshd's name is not heard.
+        if is_accepted && attempt.accepted.is_none() {
+            attempt.accepted = Some(Box::new(attempt.login()));
+        }
+        outcome
     }
 
     /// A process has ended: with it its login.

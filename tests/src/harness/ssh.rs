@@ -47,12 +47,22 @@ impl Sshd {
 
     /// Logs in by the same key at another server, and runs a command.
     pub fn by_key_at(&self, port: u16, command: &str) -> Outcome {
-        let own = self.port().to_string();
-        let by_key = self.client_by_key();
-        let mut client = Command::new(by_key.get_program());
-        let port = port.to_string();
-        client.args(by_key.get_args().map(|argument| if argument == &*own { port.as_ref() } else { argument }));
-        run(client.arg(command), b"", DEADLINE)
+        run(self.elsewhere(&self.client_by_key(), port).arg(command), b"", DEADLINE)
+    }
+
+    /// Logs in by password at another server, and runs a command.
+    pub fn by_password_at(&self, port: u16, command: &str) -> Outcome {
+        let user = self.user();
+        let mut client = self.elsewhere(&self.client_by_password(&user.name, &user.password), port);
+        run(client.env("SSHPASS", &user.password).arg(command), b"", DEADLINE)
+    }
+
+    /// The same client for another server.
+    fn elsewhere(&self, client: &Command, port: u16) -> Command {
+        let (own, port) = (self.port().to_string(), port.to_string());
+        let mut other = Command::new(client.get_program());
+        other.args(client.get_args().map(|argument| if argument == &*own { port.as_ref() } else { argument }));
+        other
     }
 
     /// Logs in by password and runs a command.

@@ -53,8 +53,20 @@ const CONSOLE: Expected = Expected {
 };
 
 /// Only the shape of what an SSH server does tells that somebody came in, and the environment from where.
-const WITHOUT_PAM: Expected =
+const BY_SHAPE: Expected =
     Expected { method: "", confidence: "likely", alerts: &["postern-access-not-allowed"], ..BY_KEY };
+
+/// A program named like sshd that has somebody's login logged in sshd's name, and executes a program as sshd does.
+const IMPOSTOR: &str = r#"
+    my ($line, $marker) = @ARGV;
+    system("/usr/bin/logger", "-t", "sshd", $line);
+    if (!fork) {
+        setsid;
+        $ENV{SSH_CONNECTION} = "127.0.0.1 4242 127.0.0.1 22";
+        exec "/bin/echo", $marker;
+    }
+    wait;
+"#;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "login on a terminal", act: |s, m| console(s, &format!("/bin/echo {m}")), expected: CONSOLE },
@@ -79,7 +91,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "dropbear: an SSH server without PAM",
         act: |s, m| dropbear(s, &format!("/bin/echo {m}; :")),
-        expected: WITHOUT_PAM,
+        expected: BY_SHAPE,
     },
     Scenario {
         name: "sshd that does without PAM",
@@ -87,7 +99,25 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             let other = Sshd::start_with("UsePAM no");
             s.sshd.by_key_at(other.port(), &format!("/bin/echo {m}; :")).succeeded();
         },
-        expected: WITHOUT_PAM,
+        expected: BY_KEY,
+    },
+    Scenario {
+        name: "sshd that does without PAM, a password",
+        act: |s, m| {
+            let other = Sshd::start_with("UsePAM no");
+            s.sshd.by_password_at(other.port(), &format!("/bin/echo {m}; :")).succeeded();
+        },
+        expected: Expected { method: "password", alerts: &["postern-access-not-allowed"], ..BY_KEY },
+    },
+    Scenario {
+        name: "a program named like sshd that has a login logged in sshd's name",
+        act: |s, m| {
+            let user = s.sshd.user();
+            let (name, key) = (&user.name, &user.fingerprint);
+            let line = format!("Accepted publickey for {name} from 127.0.0.1 port 4242 ssh2: ED25519 {key}");
+            named_like(s, "sshd-session", "/usr/bin/perl", &["-MPOSIX=setsid", "-e", IMPOSTOR, &line, m]);
+        },
+        expected: Expected { user: "root", ..BY_SHAPE },
     },
     Scenario {
         name: "at, typed in a session",
@@ -127,6 +157,13 @@ fn console_by_password(stage: &mut Stage, password: &str, line: Option<&str>) {
     login.wait_for("$ ");
     login.types(&format!("{line}; exit\n"));
     login.ends();
+}
+
+/// Runs a program under the name of another, below nobody who came in.
+fn named_like(stage: &Stage, name: &str, program: &str, arguments: &[&str]) {
+    let copy = stage.sshd.directory().join(name);
+    fs::copy(program, &copy).expect("the directory is ours");
+    run(Command::new(copy).args(arguments), b"", DEADLINE).succeeded();
 }
 
 /// Logs in by key at a dropbear, and runs a command.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{exec, names, pipeline, replay as feed};
 use crate::{
-    event::Event,
+    event::{Body, Confidence, Enrichment, Event, Login, LoginMethod},
     pipeline::Pipeline,
     process::{proc_text::SshConnection, seed::SeedProcess},
     replay::{Exec, Written, key},
@@ -38,6 +38,72 @@ fn the_environment_of_the_first_program_says_from_where() {
     let other = feed(&mut pipeline, &[Written::exec_in(2, shell, b"SSH_CLIENT=192.0.2.7 1 22\0", |_| {})]);
     let entry = other[0].lineage.as_ref().and_then(|it| it.entry.clone()).expect("an entry");
     assert_eq!((names(&other), entry.source_ip), (vec!["exec"], None));
+}
+
+const LINE: &str = "Accepted publickey for ops from 192.0.2.7 port 40022 ssh2: ED25519 SHA256:ops";
+const OTHER_LINE: &str = "Accepted publickey for eve from 203.0.113.9 port 1 ssh2: ED25519 SHA256:eve";
+
+/// An sshd without PAM lets somebody in, whose first program is process 103; process 102 is what it forks for that. Before, lines
+/// are logged: each by a process, as the child of another.
+fn let_in(lines: &[(u32, u32, &str)]) -> Login {
+    let shell = Exec { pid: 103, previous: 101, path: "/bin/sh", args: &["sh"], cgroup: "/" };
+    let mut records = vec![
+        exec(0, 100, 1, "/usr/sbin/sshd", |_| {}, "/"),
+        exec(1, 101, 100, "/usr/lib/openssh/sshd-session", |_| {}, "/"),
+        exec(2, 110, 100, "/usr/lib/openssh/sshd-session", |_| {}, "/"),
+    ];
+    let logged = (3..).zip(lines).map(|(sequence, &(pid, parent, line))| Written::log(sequence, pid, parent, line));
+    records.extend(logged);
+    let environment = b"SSH_CONNECTION=198.51.100.1 7 192.0.2.1 22\0";
+    let first = Written::exec_in(3 + lines.len() as u64, shell, environment, |body| {
+        (body.session_leader, body.parent) = (key(103), key(102));
+    });
+    records.push(first);
+    let events = feed(&mut pipeline(), &records);
+    let is_opened = |event: &&Event| event.alert.is_none() && matches!(event.body, Body::SessionOpened(_));
+    let opened = events.iter().find(is_opened).expect("a session opens");
+    let login = opened.login().expect("a login").clone();
+    let entry = events.last().and_then(|event| event.lineage.as_ref()?.entry.clone()).expect("an entry");
+    assert_eq!(entry.source_ip, login.source.ip);
+    let is_complete = opened.enrichment == Enrichment::Complete;
+    assert_eq!(is_complete, login.method.is_some());
+    login
+}
+
+/// What is known of a login: user, key, address and port, and how surely.
+fn known(login: &Login) -> (&str, Option<&str>, Option<String>, Option<u16>, Confidence) {
+    let confidence = login.session.as_ref().expect("a session").confidence;
+    let address = login.source.ip.map(|ip| ip.to_string());
+    (&login.user, login.key_fingerprint.as_deref(), address, login.source.port, confidence)
+}
+
+#[test]
+fn whom_an_sshd_without_pam_let_in_is_who_it_says() {
+    let told = ("ops", Some("SHA256:ops"), Some("192.0.2.7".to_owned()), Some(40_022), Confidence::Certain);
+    let login = let_in(&[(101, 100, LINE)]);
+    assert_eq!((known(&login), login.method.as_ref()), (told.clone(), Some(&LoginMethod::PublicKey)));
+    // It says so once: what anybody makes of its name later is not heard, and neither is what its children say.
+    for forged in [(101, 100, OTHER_LINE), (102, 101, OTHER_LINE), (110, 100, OTHER_LINE)] {
+        assert_eq!(known(&let_in(&[(101, 100, LINE), forged])), told, "{forged:?}");
+    }
+    // Refusals before do not matter.
+    let refused = "Failed publickey for ops from 192.0.2.7 port 40022 ssh2: ED25519 SHA256:other";
+    assert_eq!(known(&let_in(&[(101, 100, refused), (101, 100, LINE)])), told);
+}
+
+#[test]
+fn what_others_say_of_whom_an_sshd_without_pam_let_in_counts_for_nothing() {
+    let shape = ("0", None, Some("198.51.100.1".to_owned()), Some(7), Confidence::Likely);
+    assert_eq!(known(&let_in(&[])), shape);
+    // Another connection's process, the listener, the child of this connection's, and one that nobody knows.
+    for (pid, parent) in [(110, 100), (100, 1), (102, 101), (104, 103), (200, 1)] {
+        assert_eq!(known(&let_in(&[(pid, parent, LINE)])), shape, "{pid} {parent}");
+    }
+    // What can be read in two ways names nobody, but that sshd let somebody in.
+    let twice = "Accepted publickey for ops from 192.0.2.7 port 1 ssh2: ED25519-CERT SHA256:a ID b from 203.0.113.9 port 1 \
+                 ssh2: ED25519-CERT SHA256:c ID d (serial 0) CA ED25519 SHA256:e";
+    let login = let_in(&[(101, 100, twice)]);
+    assert_eq!(known(&login), ("0", None, Some("198.51.100.1".to_owned()), Some(7), Confidence::Certain));
 }
 
 #[test]

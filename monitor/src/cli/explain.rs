@@ -79,7 +79,9 @@ pub(super) fn explain(policy: &AccessPolicy, options: &LoginOptions, out: &mut i
     for rule in &policy.allow {
         // A closed pipe changes nothing about the answer, which is the exit code.
         let Some(mismatch) = rule.mismatch(applicant) else {
-            let _ = writeln!(out, "line {}: allows it", rule.line);
+            // Whoever asks says no more of the address than which it is.
+            let proviso = if rule.from.is_empty() { "" } else { ", where PAM or sshd's log tells the address" };
+            let _ = writeln!(out, "line {}: allows it{proviso}", rule.line);
             return Exit::Success;
         };
         let _ = writeln!(out, "line {}: {mismatch}", rule.line);
@@ -113,6 +115,13 @@ mod tests {
         let said = "line 3: `users` does not match\nline 5: allows it\n";
         assert_eq!(explained(&policy, "root"), (Exit::Success, said.to_owned()));
         assert_eq!(explained(&AccessPolicy::default(), "root").0, Exit::No);
+        let by_address =
+            AccessRule { line: 4, from: vec!["192.0.2.0/24".parse().expect("a network")], ..AccessRule::default() };
+        let policy = AccessPolicy { allow: vec![by_address], ..AccessPolicy::default() };
+        let mut out = Vec::new();
+        let options = LoginOptions { from: "192.0.2.7".parse().ok(), ..LoginOptions::default() };
+        assert_eq!(explain(&policy, &options, &mut out), Exit::Success);
+        assert_eq!(out, b"line 4: allows it, where PAM or sshd's log tells the address\n");
         let during = AccessRule { line: 2, during_maintenance: true, ..AccessRule::default() };
         let policy = AccessPolicy { allow: vec![during], ..AccessPolicy::default() };
         assert_eq!(explained(&policy, "root").1, "line 2: `during` does not match\nno rule allows it: an alert\n");

@@ -41,7 +41,7 @@ pub struct AccessRule {
     pub keys: Vec<Arc<str>>,
     /// Ids of SSH certificates; empty for any way to authenticate.
     pub certificates: Vec<Arc<str>>,
-    /// Source networks; empty for any.
+    /// Source networks; empty for any. What an environment alone claims is in none.
     pub from: Vec<IpNet>,
     /// Namespaces of the pod that is entered; empty for any.
     pub namespaces: Vec<Arc<str>>,
@@ -118,16 +118,14 @@ impl AccessRule {
         let one_of = |list: &[Arc<str>], found: Option<&Arc<str>>| {
             list.is_empty() || found.is_some_and(|found| list.contains(found))
         };
+        let proven = login.source.ip.filter(|_| !login.source.claimed);
         let matches = [
             ("door", self.door.is_none_or(|door| door == login.door)),
             ("users", one_of(&self.users, Some(&login.user))),
             ("groups", self.groups.is_empty() || login.groups.iter().any(|group| self.groups.contains(group))),
             ("keys", one_of(&self.keys, login.key_fingerprint.as_ref())),
             ("certificates", one_of(&self.certificates, login.certificate.as_ref())),
-            (
-                "from",
-                self.from.is_empty() || login.source.ip.is_some_and(|ip| self.from.iter().any(|it| it.contains(&ip))),
-            ),
+            ("from", self.from.is_empty() || proven.is_some_and(|ip| self.from.iter().any(|it| it.contains(&ip)))),
             ("namespaces", one_of(&self.namespaces, pod.map(|pod| &pod.namespace))),
             ("pods", self.pods.is_empty() || pod.is_some_and(|pod| self.pods.iter().any(|it| is_named(it, &pod.name)))),
             ("when", self.when.is_none_or(|window| window.contains(time))),
@@ -203,6 +201,9 @@ mod tests {
                 assert_eq!(policy.allow[0].mismatch(applicant(&login)), Some(Mismatch(key)));
             }
         }
+        let mut claimed = login("ops", Some("SHA256:a"), Some("192.0.2.7"));
+        claimed.source.claimed = true;
+        assert_eq!(policy.allow[0].mismatch(applicant(&claimed)), Some(Mismatch("from")));
         assert_eq!(AccessPolicy::default().decide(applicant(&login("root", None, None))), None);
         for (user, key, ip, named) in [
             ("ops", None, None, true),

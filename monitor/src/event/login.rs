@@ -112,6 +112,8 @@ pub struct Source {
     pub ip: Option<IpAddr>,
     /// Its TCP port.
     pub port: Option<u16>,
+    /// Whether nothing but a program's environment says so, which is whatever those wrote who started it.
+    pub claimed: bool,
 }
 
 /// How a user proved to be who they say.

@@ -464,9 +464,11 @@ impl Entries {
     }
 }
 
-/// Where an SSH server says that somebody came from.
+/// Where somebody came from by the environment of their first program. An SSH server puts it there; so can whatever is named like
+/// one.
 pub(super) fn source(client: SocketAddr) -> Source {
-    Source { address: Some(client.ip().to_string().into()), ip: Some(client.ip()), port: Some(client.port()) }
+    let address = Some(client.ip().to_string().into());
+    Source { address, ip: Some(client.ip()), port: Some(client.port()), claimed: true }
 }
 
 fn login_entry(open: &OpenLogin, login: ProcessKey, leader: ProcessKey) -> Entry {

@@ -234,7 +234,7 @@ mod tests {
         let login = Login {
             door: EntryType::Sshd,
             user: user.into(),
-            source: Source { address: None, ip: Some(ip.into()), port: Some(1) },
+            source: Source { address: None, ip: Some(ip.into()), port: Some(1), claimed: false },
             service: "sshd".into(),
             ..Login::default()
         };

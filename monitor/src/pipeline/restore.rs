@@ -282,7 +282,8 @@ fn load_login(decoder: &Decoder, saved: &SavedLogin) -> Option<(ProcessKey, Open
         door: entry_type,
         user: saved.user.as_str().into(),
         user_known: saved.user_known,
-        source: Source { address: text(&saved.address), ip: saved.ip, port: saved.port },
+        // Whether the address is more than a claim mattered to the policy, which has decided.
+        source: Source { address: text(&saved.address), ip: saved.ip, port: saved.port, claimed: false },
         method: saved.method.as_deref().map(LoginMethod::parse),
         key_fingerprint: text(&saved.key_fingerprint),
         certificate: text(&saved.certificate),

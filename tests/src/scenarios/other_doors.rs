@@ -94,6 +94,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         expected: BY_SHAPE,
     },
     Scenario {
+        name: "a program named like an SSH server without PAM",
+        act: |s, m| {
+            let script = "SSH_CONNECTION='127.0.0.1 4242 127.0.0.1 22' /bin/echo $0; :";
+            named_like(s, "dropbear", "/bin/sh", &["-c", script, m]);
+        },
+        expected: Expected { user: "root", ..BY_SHAPE },
+    },
+    Scenario {
         name: "sshd that does without PAM",
         act: |s, m| {
             let other = Sshd::start_with("UsePAM no");

@@ -102,6 +102,7 @@ impl Stage {
             "node: {{name: node-1}}\nkubernetes: {{kubeconfig: '{}'}}\ncontainers: {{endpoint: '{}'}}\n\
              access:\n  allow:\n  - {{door: sshd, users: ['{}'], keys: ['{}'], from: [127.0.0.0/8]}}\n  \
              - {{door: sshd, users: ['{}'], certificates: [ops@scenario]}}\n  \
+             - {{door: sshd, users: [root], from: [127.0.0.0/8]}}\n  \
              - {{door: kubectl-exec, namespaces: [staging]}}\n",
             server.kubeconfig_path().display(),
             containerd.socket().display(),

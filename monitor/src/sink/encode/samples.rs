@@ -234,7 +234,12 @@ pub(crate) fn login() -> Login {
         door: Door::Sshd,
         user: "ops".into(),
         user_known: Some(true),
-        source: Source { address: Some("bastion.example".into()), ip: Some([192, 0, 2, 7].into()), port: Some(51_234) },
+        source: Source {
+            address: Some("bastion.example".into()),
+            ip: Some([192, 0, 2, 7].into()),
+            port: Some(51_234),
+            claimed: false,
+        },
         method: Some(LoginMethod::PublicKey),
         key_fingerprint: Some("SHA256:9jkZbqzUMd8YI8Hc2sA2pZ0o0N0pYx8oS3mXbWb0n1c".into()),
         certificate: Some("ops@example".into()),
@@ -299,7 +304,7 @@ fn logins(from: u64) -> Vec<Event> {
         let failed = Login {
             user: "admin\" or\n1=1".into(),
             user_known: Some(false),
-            source: Source { address: None, ip: "::ffff:203.0.113.9".parse().ok(), port: None },
+            source: Source { address: None, ip: "::ffff:203.0.113.9".parse().ok(), ..Source::default() },
             method: Some(method),
             key_fingerprint: None,
             certificate: None,

@@ -134,6 +134,6 @@ pub(crate) fn idle(agent: &Path, folder: &Path, time: Duration) -> Result<Idle> 
     std::thread::sleep(time);
     let cpu = watched.cpu()?.saturating_sub(before).as_secs_f64() / started.elapsed().as_secs_f64();
     let memory = watched.memory()?;
-    watched.check("", 0)?;
+    watched.check_stream()?;
     Ok(Idle { memory, cpu })
 }

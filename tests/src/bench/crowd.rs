@@ -135,7 +135,7 @@ fn crowd(
     let people = People::come(sessions, &watched)?;
     watched.settled()?;
     let memory = watched.memory()?;
-    watched.check("", 0)?;
+    watched.check_stream()?;
     drop((people, waiting));
     Ok(Crowd { processes, pods, sessions, ready, memory })
 }

@@ -281,7 +281,11 @@ impl Sshd {
     pub(super) fn client(&self, method: &str, name: &str) -> Command {
         let config = self.directory().join(format!("ssh_config-{:016x}", name_number(name)));
         let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
-        fs::write(&config, format!("User \"{quoted}\"\n")).expect("the directory is ours");
+        let content = format!("User \"{quoted}\"\n");
+        // Another client may be reading it.
+        if fs::read_to_string(&config).ok().as_ref() != Some(&content) {
+            fs::write(&config, content).expect("the directory is ours");
+        }
         let mut client = Command::new("/usr/bin/ssh");
         client.arg("-F").arg(config).arg("-p").arg(self.port().to_string()).args([
             "-oStrictHostKeyChecking=no",

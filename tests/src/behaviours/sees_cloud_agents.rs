@@ -1,22 +1,30 @@
 //! What a cloud's own agent runs because somebody asked the cloud for it: Google's, before a stand-in for the metadata server in a
-//! network of its own.
+//! network of its own, and Amazon's, before one for its API, where it is installed: no package of Debian's has it.
 
 use std::{env, fs, path::Path, process::Command};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Behaviour, no_kernel};
 use crate::harness::{
     agent::{Agent, DEADLINE, action, is_exec_of, text},
+    amazon::AmazonAgent,
     program::run,
 };
 
-pub(super) const BEHAVIOURS: &[Behaviour] = &[Behaviour {
-    name: "what Google's agent runs of a machine's metadata is a session by a door of its own",
-    unavailable,
-    run: script_of_metadata,
-}];
+pub(super) const BEHAVIOURS: &[Behaviour] = &[
+    Behaviour {
+        name: "what Google's agent runs of a machine's metadata is a session by a door of its own",
+        unavailable,
+        run: script_of_metadata,
+    },
+    Behaviour {
+        name: "what Amazon's agent runs by Run Command is a session by a door of its own",
+        unavailable: || no_kernel().or_else(AmazonAgent::unavailable),
+        run: run_command,
+    },
+];
 
 /// The variable that says where its script runner is.
 const AGENT: &str = "POSTERN_CLOUD_AGENT";
@@ -46,23 +54,43 @@ fn script_of_metadata() {
     let attributes = json!({ "startup-script": "#!/bin/sh\n/bin/echo of-the-cloud\n:\n" });
     fs::write(version.join("instance/attributes/index.html"), attributes.to_string()).expect("a file");
 
-    let mut agent = Agent::start_with("access: {allow: [{door: cloud-agent, users: [root]}]}");
+    let mut agent = agent("cloud-agent");
     let mut command = Command::new("/usr/bin/unshare");
     command.args(["--net", "sh", "-c", SCRIPT, "sh"]).arg(folder.path()).arg(env::var_os(AGENT).expect("looked at"));
     run(&mut command, b"", DEADLINE).succeeded();
+    one_session(&mut agent, "cloud-agent");
+    agent.stop();
+}
 
-    let of_session = |wanted: &'static str| move |event: &serde_json::Value| action(event) == wanted;
+fn run_command() {
+    let mut agent = agent("ssm");
+    let amazon = AmazonAgent::start(&["/bin/echo of-the-cloud", ":"]);
+    amazon.wait_for_success();
+    one_session(&mut agent, "ssm");
+    drop(amazon);
+    agent.stop();
+}
+
+/// The agent, with a rule that allows what comes by this door.
+fn agent(door: &str) -> Agent {
+    Agent::start_with(&format!("access: {{allow: [{{door: {door}, users: [root]}}]}}"))
+}
+
+/// The command is in a session by this door, and no other opened.
+fn one_session(agent: &mut Agent, door: &str) {
+    let of_session = |wanted: &'static str| move |event: &Value| action(event) == wanted;
     let opened = agent.wait_for("the session", of_session("session-opened"));
-    assert_eq!(text(&opened, "/postern/session/door"), "cloud-agent", "{opened}");
+    assert_eq!(text(&opened, "/postern/session/door"), door, "{opened}");
     assert_eq!(text(&opened, "/postern/session/user"), "root", "{opened}");
     assert_eq!(text(&opened, "/postern/session/confidence"), "likely", "{opened}");
     assert_eq!(opened["postern"]["session"]["allowed"], true, "{opened}");
-    let echo = |event: &serde_json::Value| is_exec_of(event, "of-the-cloud") && text(event, "/process/name") == "echo";
+    let echo = |event: &Value| is_exec_of(event, "of-the-cloud") && text(event, "/process/name") == "echo";
     let echo = agent.wait_for("the command", echo);
-    assert_eq!(text(&echo, "/process/entry_leader/entry_meta/type"), "cloud-agent", "{echo}");
+    assert_eq!(text(&echo, "/process/entry_leader/entry_meta/type"), door, "{echo}");
     let id = text(&opened, "/postern/session/id");
     assert_eq!(text(&echo, "/postern/session/id"), id, "{echo}");
     let closed = agent.wait_for("its end", of_session("session-closed"));
     assert_eq!(text(&closed, "/postern/session/id"), id, "{closed}");
-    agent.stop();
+    let others: Vec<_> = agent.seen().iter().filter(|it| action(it) == "session-opened" && **it != opened).collect();
+    assert!(others.is_empty(), "{others:?}");
 }

@@ -3,6 +3,7 @@
 //! agent, so it panics and says what happened.
 
 pub mod agent;
+pub mod amazon;
 pub mod api_server;
 pub mod containerd;
 pub mod cri;

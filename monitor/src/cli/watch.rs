@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     control::Request,
+    event::called,
     exit::Exit,
     sink::encode::Foreign,
     story::{Seen, Style, cut, next_line},
@@ -107,8 +108,7 @@ fn shown(seen: &Seen, style: Style) -> String {
     let session = &seen.postern.session;
     let who = match (&*session.id, &*session.user) {
         ("", _) => &seen.user.name,
-        (_, "") => "somebody",
-        (_, user) => user,
+        (_, user) => called(user),
     };
     let place = seen.place();
     let first = seen.event.action.first();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{Alert, Body, EntryType, Event, InMemory, Login, Rule, Severity, Technique};
+use crate::event::{Alert, Body, EntryType, Event, InMemory, Login, Rule, Severity, Technique, called};
 
 const VALID_ACCOUNTS: Technique =
     Technique { tactic_id: "TA0001", tactic: "Initial Access", id: "T1078", name: "Valid Accounts" };
@@ -131,7 +131,7 @@ fn access_message(login: &Login) -> String {
         (Some(method), None) => format!(" by {}", method.as_str()),
         (None, None) => String::new(),
     };
-    let user = if login.user.is_empty() { "somebody" } else { &login.user };
+    let user = called(&login.user);
     format!("{user} came in by {}{from}{with}, which access.allow does not cover", login.door.as_str())
 }
 

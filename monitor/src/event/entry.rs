@@ -191,6 +191,11 @@ pub struct Origin {
     pub reason: Arc<str>,
 }
 
+/// What a user is called in text for people: nobody on the node knows who asked the API server.
+pub fn called(user: &str) -> &str {
+    if user.is_empty() { "somebody" } else { user }
+}
+
 /// How sure an attribution is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confidence {

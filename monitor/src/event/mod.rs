@@ -19,7 +19,7 @@ pub use alert::{Alert, Rule, Severity, Technique};
 pub use arguments::Arguments;
 pub use attached::{Attached, Attachment};
 pub use container::{Container, HostNamespace, Image, Owner, Pod, SeccompMode, SecurityContext};
-pub use entry::{Confidence, Door, Entry, EntryType, Origin, Session, Settled};
+pub use entry::{Confidence, Door, Entry, EntryType, Origin, Session, Settled, called};
 pub use file::{FileAction, FileChange};
 pub use jiff::Timestamp;
 pub use login::{AuditChange, Login, LoginMethod, Refused, Source, Summary, Termination, UserChange};

@@ -6,7 +6,10 @@ use jiff::tz::TimeZone;
 use rustc_hash::FxHashMap;
 
 use super::{Seen, Story, StorySession};
-use crate::{event::Timestamp, sink::encode::Foreign};
+use crate::{
+    event::{Timestamp, called},
+    sink::encode::Foreign,
+};
 
 /// How deep a branch is drawn; what is deeper stands there as if it were not.
 const DEPTH_MAX: usize = 32;
@@ -70,8 +73,7 @@ pub fn write(story: &Story, style: Style, out: &mut String) -> fmt::Result {
 }
 
 fn head(session: &StorySession, out: &mut String) -> fmt::Result {
-    let named = |user: &str| Foreign(if user.is_empty() { "somebody" } else { user }).to_string();
-    write!(out, "session {}: {} by {}", Foreign(&session.id), named(&session.user), Foreign(&session.door))?;
+    write!(out, "session {}: {} by {}", Foreign(&session.id), Foreign(called(&session.user)), Foreign(&session.door))?;
     if !session.place.is_empty() {
         write!(out, " to {}", Foreign(&session.place))?;
     }
@@ -88,7 +90,7 @@ fn head(session: &StorySession, out: &mut String) -> fmt::Result {
     }
     let StorySession { from, .. } = session;
     if !from.id.is_empty() {
-        write!(out, ", in session {} of {} ({})", Foreign(&from.id), named(&from.user), Foreign(&from.link))?;
+        write!(out, ", in session {} of {} ({})", Foreign(&from.id), Foreign(called(&from.user)), Foreign(&from.link))?;
     }
     writeln!(out, "{}", if session.allowed { "" } else { ", which no rule allows" })?;
     write!(out, "opened {}, ", day(session.opened))?;

@@ -8,7 +8,7 @@ use std::{
 use super::escape::Foreign;
 use crate::event::{
     AgentEvent, Attachment, AuditChange, Body, Container, Counters, Event, FileAction, FileChange, Login, Loss,
-    LossCause, Maintenance, MaintenanceStep, SecurityContext, Session, Source, Termination, User, UserChange,
+    LossCause, Maintenance, MaintenanceStep, SecurityContext, Session, Source, Termination, User, UserChange, called,
 };
 
 /// The sentence; `None` where the fields say it all (executions and ends).
@@ -62,14 +62,9 @@ fn opened(login: &Login, container: Option<&Container>, f: &mut Formatter<'_>) -
         write!(f, " {}", Foreign(key))?;
     }
     match login.session.as_ref().and_then(|session| session.from.get()) {
-        Some(from) => write!(f, ", in session {} of {}", Foreign(&from.id), Foreign(named(&from.user))),
+        Some(from) => write!(f, ", in session {} of {}", Foreign(&from.id), Foreign(called(&from.user))),
         None => Ok(()),
     }
-}
-
-/// Who came in by another session.
-fn named(user: &str) -> &str {
-    if user.is_empty() { "somebody" } else { user }
 }
 
 /// Who came in, where anybody on the node knows.
@@ -171,15 +166,11 @@ pub(super) fn touched(file: &FileChange, f: &mut Formatter<'_>) -> fmt::Result {
 }
 
 fn attached(attachment: &Attachment, by: Option<&Session>, f: &mut Formatter<'_>) -> fmt::Result {
-    let user = |session: Option<&Session>| session.map(|it| it.user.to_string()).filter(|user| !user.is_empty());
     let Attachment { to, program, server, .. } = attachment;
-    let who = user(by).unwrap_or_else(|| "Somebody".to_owned());
-    write!(f, "{} attaches to the {} server {server}", Foreign(&who), Foreign(program))?;
+    let who = by.map(|it| &*it.user).filter(|user| !user.is_empty()).unwrap_or("Somebody");
+    write!(f, "{} attaches to the {} server {server}", Foreign(who), Foreign(program))?;
     match to {
-        Some(owner) => {
-            let of = user(Some(owner)).unwrap_or_else(|| "somebody".to_owned());
-            write!(f, " of {} (session {})", Foreign(&of), owner.id)
-        }
+        Some(owner) => write!(f, " of {} (session {})", Foreign(called(&owner.user)), owner.id),
         None => f.write_str(", which was started in no session"),
     }
 }

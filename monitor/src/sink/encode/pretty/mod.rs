@@ -7,7 +7,9 @@ mod what;
 use jiff::tz::TimeZone;
 use line::{BLUE, BOLD_RED, CYAN, DIM, GREEN, Line, MAGENTA, RED, RED_BAR, YELLOW, YELLOW_BAR};
 
-use crate::event::{AgentEvent, Body, Container, End, Enrichment, EntryType, Event, Lineage, Login, Session, Severity};
+use crate::event::{
+    AgentEvent, Body, Container, End, Enrichment, EntryType, Event, Lineage, Login, Session, Severity, called,
+};
 
 /// Widths of the columns, in characters; a longer cell pushes the rest of its line to the right.
 const ACTION: usize = 9;
@@ -38,7 +40,7 @@ pub fn pretty(event: &Event, out: &mut String, colour: bool) {
     }
     what::write(event, &mut line);
     for attached in &event.attached {
-        line.styled(DIM, |line| line.put(format_args!("  [or typed by {}]", named(&attached.session.user))));
+        line.styled(DIM, |line| line.put(format_args!("  [or typed by {}]", called(&attached.session.user))));
     }
     match event.enrichment {
         Enrichment::Complete => {}
@@ -130,7 +132,7 @@ fn who(event: &Event, line: &mut Line<'_>) {
 }
 
 fn visitor(login: &Login, line: &mut Line<'_>) {
-    line.put(named(&login.user));
+    line.put(called(&login.user));
     match (login.source.ip, &login.source.address) {
         (Some(ip), _) => line.put(format_args!("@{}", ip.to_canonical())),
         (None, Some(address)) => line.put(format_args!("@{address}")),
@@ -138,13 +140,8 @@ fn visitor(login: &Login, line: &mut Line<'_>) {
     }
 }
 
-/// Nobody on the node knows who asked the API server.
-fn named(user: &str) -> &str {
-    if user.is_empty() { "somebody" } else { user }
-}
-
 fn person(session: &Session, lineage: &Lineage, line: &mut Line<'_>) {
-    line.put(named(&session.user));
+    line.put(called(&session.user));
     match lineage.entry.as_ref().and_then(|entry| entry.source_ip) {
         Some(ip) => line.put(format_args!("@{}", ip.to_canonical())),
         None => line.put(format_args!(" ({})", session.door.as_str())),

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{
-    line::{BOLD, BOLD_RED, BOLD_YELLOW, DIM, Line, RED, TEXT_LIMIT, YELLOW},
-    named,
-};
+use super::line::{BOLD, BOLD_RED, BOLD_YELLOW, DIM, Line, RED, TEXT_LIMIT, YELLOW};
 use crate::{
-    event::{AgentEvent, Body, Container, End, Event, InMemory, Login, Process, SecurityContext, Severity, UserChange},
+    event::{
+        AgentEvent, Body, Container, End, Event, InMemory, Login, Process, SecurityContext, Severity, UserChange,
+        called,
+    },
     sink::encode::{
         command_line::{self, Quoting},
         sentence::{self, Named, Span},
@@ -124,7 +124,7 @@ fn opened(login: &Login, line: &mut Line<'_>) {
         line.styled(BOLD_YELLOW, |line| line.put("  [not allowed]"));
     }
     if let Some(from) = session.from.get() {
-        line.limited(TEXT_LIMIT, |line| line.put(format_args!("  [in the session of {}]", named(&from.user))));
+        line.limited(TEXT_LIMIT, |line| line.put(format_args!("  [in the session of {}]", called(&from.user))));
     }
 }
 

@@ -16,27 +16,39 @@ use crate::{
 struct Server {
     program: &'static str,
     door: Door,
-    /// Whether it executes other programs too, before anybody is in: only what leads a session of its own is somebody's then.
-    has_helpers: bool,
+    first: First,
+}
+
+/// Which of the programs that a server executes is somebody's first: it may have helpers of its own.
+#[derive(Clone, Copy)]
+enum First {
+    /// Each.
+    Any,
+    /// What leads a session of its own.
+    Leader,
+    /// That, and what runs as another user than the server.
+    LeaderOrOther,
 }
 
 /// As data, so that one more is one more line. OpenSSH comes here with `UsePAM no`, or where libpam could not be watched; the
-/// program that asks for a user's keys (`AuthorizedKeysCommand`) is one of its helpers.
+/// program that asks for a user's keys (`AuthorizedKeysCommand`) is one of its helpers. Amazon's worker for sessions asks `id` who
+/// somebody is, as root, before it runs their shell on a terminal of its own, or as them their command on none; a command on none
+/// that is to run as root passes for such a question.
 ///
 /// The agents of clouds run what somebody asked the cloud's API for: google-guest-agent's script runner what is in the machine's
 /// metadata, and two extensions that waagent starts what `az vm run-command` and `az vm extension set` say, each by a shell.
 const SERVERS: [Server; 11] = [
-    Server { program: "sshd", door: EntryType::Sshd, has_helpers: true },
-    Server { program: "sshd-session", door: EntryType::Sshd, has_helpers: true },
-    Server { program: "dropbear", door: EntryType::Sshd, has_helpers: false },
-    Server { program: "tinysshd", door: EntryType::Sshd, has_helpers: false },
-    Server { program: "teleport", door: EntryType::Sshd, has_helpers: false },
-    Server { program: "tailscaled", door: EntryType::Sshd, has_helpers: false },
-    Server { program: "ssm-session-worker", door: EntryType::Ssm, has_helpers: false },
-    Server { program: "ssm-document-worker", door: EntryType::Ssm, has_helpers: false },
-    Server { program: "google_metadata_script_runner", door: EntryType::CloudAgent, has_helpers: false },
-    Server { program: "run-command-extension", door: EntryType::CloudAgent, has_helpers: false },
-    Server { program: "custom-script-extension", door: EntryType::CloudAgent, has_helpers: false },
+    Server { program: "sshd", door: EntryType::Sshd, first: First::Leader },
+    Server { program: "sshd-session", door: EntryType::Sshd, first: First::Leader },
+    Server { program: "dropbear", door: EntryType::Sshd, first: First::Any },
+    Server { program: "tinysshd", door: EntryType::Sshd, first: First::Any },
+    Server { program: "teleport", door: EntryType::Sshd, first: First::Any },
+    Server { program: "tailscaled", door: EntryType::Sshd, first: First::Any },
+    Server { program: "ssm-session-worker", door: EntryType::Ssm, first: First::LeaderOrOther },
+    Server { program: "ssm-document-worker", door: EntryType::Ssm, first: First::Any },
+    Server { program: "google_metadata_script_runner", door: EntryType::CloudAgent, first: First::Any },
+    Server { program: "run-command-extension", door: EntryType::CloudAgent, first: First::Any },
+    Server { program: "custom-script-extension", door: EntryType::CloudAgent, first: First::Any },
 ];
 
 /// How the names of the programs begin that OpenSSH's server is made of.
@@ -47,7 +59,12 @@ fn server(process: &Process, previous: &Process, leads_session: bool) -> Option<
     let (own, before) = (process.executable_name(), previous.executable_name());
     let server = SERVERS.iter().find(|server| server.program == before)?;
     let is_its_own = own == before || before.starts_with(OPENSSH) && own.starts_with(OPENSSH);
-    (!is_its_own && (leads_session || !server.has_helpers)).then_some(server)
+    let is_first = match server.first {
+        First::Any => true,
+        First::Leader => leads_session,
+        First::LeaderOrOther => leads_session || process.credentials.real_user.id != previous.credentials.real_user.id,
+    };
+    (!is_its_own && is_first).then_some(server)
 }
 
 /// Whether the kernel side is to look for a first program below this one.

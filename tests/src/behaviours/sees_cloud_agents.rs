@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::{Behaviour, no_kernel};
 use crate::harness::{
     agent::{Agent, DEADLINE, action, is_exec_of, text},
-    amazon::AmazonAgent,
+    amazon::{AmazonAgent, Asked},
     program::run,
 };
 
@@ -22,7 +22,12 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
     Behaviour {
         name: "what Amazon's agent runs by Run Command is a session by a door of its own",
         unavailable: || no_kernel().or_else(AmazonAgent::unavailable),
-        run: run_command,
+        run: command_by_amazon,
+    },
+    Behaviour {
+        name: "a shell that Amazon's agent opens by Session Manager is a session by a door of its own",
+        unavailable: || no_kernel().or_else(AmazonAgent::unavailable),
+        run: shell_by_amazon,
     },
 ];
 
@@ -58,30 +63,38 @@ fn script_of_metadata() {
     let mut command = Command::new("/usr/bin/unshare");
     command.args(["--net", "sh", "-c", SCRIPT, "sh"]).arg(folder.path()).arg(env::var_os(AGENT).expect("looked at"));
     run(&mut command, b"", DEADLINE).succeeded();
-    one_session(&mut agent, "cloud-agent");
+    one_session(&mut agent, "cloud-agent", "root");
     agent.stop();
 }
 
-fn run_command() {
+fn command_by_amazon() {
+    asked_of_amazon(Asked::Command(&["/bin/echo of-the-cloud", ":"]), "root");
+}
+
+fn shell_by_amazon() {
+    let user = "daemon";
+    asked_of_amazon(Asked::Session(user, "/bin/echo of-the-cloud; exit\n"), user);
+}
+
+fn asked_of_amazon(asked: Asked, user: &str) {
     let mut agent = agent("ssm");
-    let amazon = AmazonAgent::start(&["/bin/echo of-the-cloud", ":"]);
-    amazon.wait_for_success();
-    one_session(&mut agent, "ssm");
+    let amazon = AmazonAgent::start(asked);
+    one_session(&mut agent, "ssm", user);
     drop(amazon);
     agent.stop();
 }
 
 /// The agent, with a rule that allows what comes by this door.
 fn agent(door: &str) -> Agent {
-    Agent::start_with(&format!("access: {{allow: [{{door: {door}, users: [root]}}]}}"))
+    Agent::start_with(&format!("access: {{allow: [{{door: {door}, users: [root, daemon]}}]}}"))
 }
 
 /// The command is in a session by this door, and no other opened.
-fn one_session(agent: &mut Agent, door: &str) {
+fn one_session(agent: &mut Agent, door: &str, user: &str) {
     let of_session = |wanted: &'static str| move |event: &Value| action(event) == wanted;
     let opened = agent.wait_for("the session", of_session("session-opened"));
     assert_eq!(text(&opened, "/postern/session/door"), door, "{opened}");
-    assert_eq!(text(&opened, "/postern/session/user"), "root", "{opened}");
+    assert_eq!(text(&opened, "/postern/session/user"), user, "{opened}");
     assert_eq!(text(&opened, "/postern/session/confidence"), "likely", "{opened}");
     assert_eq!(opened["postern"]["session"]["allowed"], true, "{opened}");
     let echo = |event: &Value| is_exec_of(event, "of-the-cloud") && text(event, "/process/name") == "echo";

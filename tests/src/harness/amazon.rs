@@ -1,95 +1,120 @@
-//! Amazon's own agent for virtual machines, before a stand-in for the API that it asks for commands: AWS Systems Manager's
-//! (`UpdateInstanceInformation`) and its message delivery's (`GetMessages`, `AcknowledgeMessage`, `SendReply`), both by JSON over
-//! HTTP. They are in a network of their own, where nothing else answers.
+//! Amazon's own agent for virtual machines, before a stand-in for what it asks: AWS Systems Manager's API and its message delivery's
+//! (`GetMessages` and others, by JSON), and the gateway of its sessions' messages (by web sockets; the layout of a message is in the
+//! agent's `agent/session/contracts/agentmessage.go`). Both are in a network of their own, where nothing else answers.
 
 use std::{
-    fs,
-    io::{self, BufRead, BufReader, Read, Write},
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     os::fd::AsFd,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
+    time::Duration,
 };
 
 use rustix::{
     process::{Pid, Signal, kill_process},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
-use serde_json::{Value, json};
-
-use super::{
-    agent::DEADLINE,
-    program::{patient, wait},
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    crypto::ring,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tungstenite::{Message, WebSocket, handshake::derive_accept_key, protocol::Role};
+
+use super::{agent::DEADLINE, program::wait};
 
 /// Where its package has it, and where it looks for its workers.
 const AGENT: &str = "/usr/bin/amazon-ssm-agent";
-/// What it writes; of a machine that is one of Amazon's, it is there.
+/// What it writes; on a machine that is one of Amazon's, it is there.
 const ITS_FOLDERS: [&str; 3] = ["/etc/amazon", "/var/lib/amazon", "/var/log/amazon"];
-const ADDRESS: &str = "127.0.0.1:8080";
+const ADDRESS: &str = "127.0.0.1:8443";
+/// An agent that has just connected does not listen yet, and does not say so: how long it is given to open a session.
+const AGAIN: Duration = Duration::from_secs(3);
 const INSTANCE: &str = "i-0123456789abcdef0";
+/// Of a command or a session.
+const ID: &str = "6f1b8a52-3a3e-4b7c-9d55-0c2f4e0a7d11";
+
+type Tls = StreamOwned<ServerConnection, TcpStream>;
+
+/// What somebody asks Amazon for.
+#[derive(Clone, Copy)]
+pub enum Asked {
+    /// These lines of a shell, by Run Command.
+    Command(&'static [&'static str]),
+    /// A shell by Session Manager, as this user, to which this is typed.
+    Session(&'static str, &'static str),
+}
 
 /// It runs until it is dropped.
 pub struct AmazonAgent {
     agent: Child,
     network: Child,
-    replies: Receiver<String>,
+    _folder: TempDir,
 }
 
 impl AmazonAgent {
     /// Why it cannot run here, if it cannot.
     pub fn unavailable() -> Option<String> {
-        let missing =
-            [AGENT, "/usr/bin/unshare", "/usr/bin/nsenter"].into_iter().find(|path| !Path::new(path).exists());
+        let missing = [AGENT, "/usr/bin/unshare", "/usr/bin/nsenter"].into_iter().find(|it| !Path::new(it).exists());
         let in_use = || ITS_FOLDERS.into_iter().find(|path| Path::new(path).exists());
         missing
             .map(|path| format!("there is no {path}"))
             .or_else(|| in_use().map(|path| format!("there is {path} already")))
     }
 
-    /// Starts it on a machine for which there is one command: these lines of a shell.
-    pub fn start(lines: &[&str]) -> Self {
+    /// Starts it on a machine of which this is asked.
+    pub fn start(asked: Asked) -> Self {
         let script = "ip link set lo up && echo up && exec cat";
         let mut network = Command::new("/usr/bin/unshare");
         network.args(["--net", "sh", "-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut network = network.spawn().expect("unshare starts");
         let mut up = String::new();
         BufReader::new(network.stdout.take().expect("it is piped")).read_line(&mut up).expect("it says so");
-        let own = fs::File::open(format!("/proc/{}/ns/net", network.id())).expect("it runs");
-        let (replied, replies) = channel();
-        let message = message(lines);
+        let own = File::open(format!("/proc/{}/ns/net", network.id())).expect("it runs");
+        let folder = TempDir::new().expect("a folder");
+        let certificate = folder.path().join("ca.pem");
+        let tls = tls(&certificate);
         let listening = thread::spawn(move || {
             // Of this thread alone.
             move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Network)).expect("it may");
-            let listener = TcpListener::bind(ADDRESS).expect("nobody else is there");
-            thread::spawn(move || serve(&listener, Some(message), &replied));
+            TcpListener::bind(ADDRESS).expect("nobody else is there")
         });
-        listening.join().expect("it listens");
+        let listener = listening.join().expect("it listens");
+        let api = Arc::new(Api {
+            asked,
+            message: Mutex::new(asked.message()),
+            opened: Mutex::default(),
+            opens: Condvar::new(),
+        });
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (api, tls) = (Arc::clone(&api), Arc::clone(&tls));
+                thread::spawn(move || {
+                    let connection = ServerConnection::new(tls).map_err(io::Error::other);
+                    // A client that goes is how every connection ends.
+                    let _ = connection.and_then(|connection| api.serve(StreamOwned::new(connection, stream)));
+                });
+            }
+        });
         fs::create_dir_all("/etc/amazon/ssm").expect("a folder");
         fs::write("/etc/amazon/ssm/amazon-ssm-agent.json", configuration().to_string()).expect("a file");
         let agent = Command::new("/usr/bin/nsenter")
             .args(["--target", &network.id().to_string(), "--net", AGENT])
             .envs([("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_SECRET_ACCESS_KEY", "nothing")])
+            .env("SSL_CERT_FILE", certificate)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("it starts");
-        Self { agent, network, replies }
-    }
-
-    /// Waits until it says that it has done all of it.
-    pub fn wait_for_success(&self) {
-        loop {
-            let reply = self.replies.recv_timeout(patient(DEADLINE)).expect("it says how far it is");
-            let reply: Value = serde_json::from_str(&reply).expect("JSON");
-            match reply["documentStatus"].as_str() {
-                Some("InProgress") => {}
-                status => return assert_eq!(status, Some("Success"), "{reply}"),
-            }
-        }
+        Self { agent, network, _folder: folder }
     }
 }
 
@@ -110,7 +135,7 @@ impl Drop for AmazonAgent {
 
 /// Who it is, without asking any cloud, and whom it asks.
 fn configuration() -> Value {
-    let endpoint = json!({ "Endpoint": format!("http://{ADDRESS}") });
+    let endpoint = json!({ "Endpoint": format!("https://{ADDRESS}") });
     json!({
         "Identity": {
             "CustomIdentities": [{ "InstanceID": INSTANCE, "Region": "nowhere", "CredentialsProvider": "DEFAULT" }],
@@ -118,66 +143,196 @@ fn configuration() -> Value {
         },
         "Ssm": endpoint,
         "Mds": endpoint,
+        "Mgs": endpoint,
     })
 }
 
-/// The document `AWS-RunShellScript`, as `aws ssm send-command` has it sent.
-fn message(lines: &[&str]) -> Value {
-    let command = "6f1b8a52-3a3e-4b7c-9d55-0c2f4e0a7d11";
-    let step = json!({ "action": "aws:runShellScript", "name": "lines", "inputs": { "runCommand": lines } });
-    let payload = json!({
-        "Parameters": {},
-        "DocumentContent": { "schemaVersion": "2.2", "description": "", "mainSteps": [step] },
-        "CommandId": command,
-        "DocumentName": "AWS-RunShellScript",
-    });
-    json!({
-        "CreatedDate": "2026-01-01T00:00:00.000Z",
-        "Destination": INSTANCE,
-        "MessageId": format!("aws.ssm.{command}.{INSTANCE}"),
-        "Topic": "aws.ssm.sendCommand.nowhere",
-        "Payload": payload.to_string(),
-    })
+fn tls(certificate: &Path) -> Arc<ServerConfig> {
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    fs::write(certificate, certified.cert.pem()).expect("written");
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key);
+    Arc::new(config.expect("a configuration"))
 }
 
-/// One connection after the other, and one request for each.
-fn serve(listener: &TcpListener, mut message: Option<Value>, replied: &Sender<String>) {
-    for stream in listener.incoming().map_while(Result::ok) {
-        // A client that goes is how every connection ends.
-        let _ = answer(stream, &mut message, replied);
+impl Asked {
+    /// What `GetMessages` gives: the document `AWS-RunShellScript`, as `aws ssm send-command` has it sent.
+    fn message(self) -> Option<Value> {
+        let Self::Command(lines) = self else { return None };
+        let step = json!({ "action": "aws:runShellScript", "name": "lines", "inputs": { "runCommand": lines } });
+        let payload = json!({
+            "Parameters": {},
+            "DocumentContent": { "schemaVersion": "2.2", "description": "", "mainSteps": [step] },
+            "CommandId": ID,
+            "DocumentName": "AWS-RunShellScript",
+        });
+        Some(json!({
+            "CreatedDate": "2026-01-01T00:00:00.000Z",
+            "Destination": INSTANCE,
+            "MessageId": format!("aws.ssm.{ID}.{INSTANCE}"),
+            "Topic": "aws.ssm.sendCommand.nowhere",
+            "Payload": payload.to_string(),
+        }))
     }
 }
 
-fn answer(stream: TcpStream, message: &mut Option<Value>, replied: &Sender<String>) -> io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    let (mut line, mut length, mut target) = (String::new(), 0, String::new());
-    while stream.read_line(&mut line)? > 2 {
-        if let Some((name, value)) = line.split_once(':') {
+/// The document `SSM-SessionManagerRunShell`, as `aws ssm start-session` has it sent.
+fn session(user: &str) -> Value {
+    let inputs = json!({ "runAsEnabled": true, "runAsDefaultUser": user });
+    let content = json!({
+        "DocumentName": "SSM-SessionManagerRunShell",
+        "DocumentContent": { "schemaVersion": "1.0", "sessionType": "Standard_Stream", "inputs": inputs },
+        "SessionId": ID,
+        "Parameters": {},
+    });
+    json!({ "SchemaVersion": 1, "TaskId": ID, "Topic": "shell", "Content": content.to_string() })
+}
+
+struct Api {
+    asked: Asked,
+    /// Until it is given.
+    message: Mutex<Option<Value>>,
+    /// Whether the channel of the session is open.
+    opened: Mutex<bool>,
+    opens: Condvar,
+}
+
+/// A request without what nobody asks for here.
+#[derive(Default)]
+struct Request {
+    path: String,
+    /// `X-Amz-Target`.
+    target: String,
+    /// `Sec-WebSocket-Key`.
+    key: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    fn read(stream: &mut impl BufRead) -> io::Result<Self> {
+        let (mut request, mut line, mut length) = (Self::default(), String::new(), 0);
+        stream.read_line(&mut line)?;
+        line.split(' ').nth(1).unwrap_or_default().clone_into(&mut request.path);
+        loop {
+            line.clear();
+            if stream.read_line(&mut line)? <= "\r\n".len() {
+                break;
+            }
+            let Some((name, value)) = line.split_once(':') else { continue };
             match &*name.to_ascii_lowercase() {
                 "content-length" => length = value.trim().parse().unwrap_or(0),
-                "x-amz-target" => value.trim().clone_into(&mut target),
+                "x-amz-target" => value.trim().clone_into(&mut request.target),
+                "sec-websocket-key" => request.key = Some(value.trim().to_owned()),
                 _ => {}
             }
         }
-        line.clear();
+        request.body.resize(length, 0);
+        stream.read_exact(&mut request.body)?;
+        Ok(request)
     }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
-    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let answer = match target.rsplit_once('.') {
-        Some((_, "GetMessages")) => json!({
-            "Destination": INSTANCE,
-            "MessagesRequestId": request["MessagesRequestId"],
-            "Messages": Vec::from_iter(message.take()),
-        }),
-        Some((_, "SendReply")) => {
-            // Nobody may wait for it any more.
-            let _ = replied.send(request["Payload"].as_str().unwrap_or_default().to_owned());
-            json!({})
+}
+
+impl Api {
+    /// One request; it may open a channel.
+    fn serve(&self, stream: Tls) -> io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        let request = Request::read(&mut stream)?;
+        let mut stream = stream.into_inner();
+        let is_channel = request.path.starts_with("/v1/");
+        match (&request.key, self.asked) {
+            (Some(key), Asked::Session(user, typed)) => {
+                let accept = derive_accept_key(key.as_bytes());
+                let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+                write!(stream, "{head}Sec-WebSocket-Accept: {accept}\r\n\r\n")?;
+                let channel = WebSocket::from_raw_socket(stream, Role::Server, None);
+                let is_control = request.path.starts_with("/v1/control-channel/");
+                let done =
+                    if is_control { self.tell_of_session(channel, user) } else { self.type_once_asked(channel, typed) };
+                done.map_err(io::Error::other)
+            }
+            (None, Asked::Session(..)) if is_channel => {
+                let token =
+                    "<Channel><MessageSchemaVersion>1.0</MessageSchemaVersion><TokenValue>-</TokenValue></Channel>";
+                answer(&mut stream, "201 Created", token)
+            }
+            // Commands come by message delivery where there is no gateway.
+            _ if is_channel => answer(&mut stream, "403 Forbidden", ""),
+            _ => answer(&mut stream, "200 OK", &self.api(&request).to_string()),
         }
-        _ => json!({}),
-    };
-    let answer = answer.to_string();
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\nConnection: close\r\n";
-    write!(stream.get_mut(), "{head}Content-Length: {}\r\n\r\n{answer}", answer.len())
+    }
+
+    fn api(&self, request: &Request) -> Value {
+        if !request.target.ends_with(".GetMessages") {
+            return json!({});
+        }
+        let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let message = self.message.lock().unwrap_or_else(PoisonError::into_inner).take();
+        json!({
+            "Destination": INSTANCE,
+            "MessagesRequestId": asked["MessagesRequestId"],
+            "Messages": Vec::from_iter(message),
+        })
+    }
+
+    /// By it the agent is told of a session.
+    fn tell_of_session(&self, mut channel: WebSocket<Tls>, user: &str) -> tungstenite::Result<()> {
+        channel.read()?;
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*opened {
+            channel.send(Message::binary(of_gateway("interactive_shell", session(user).to_string().as_bytes())))?;
+            opened = self.opens.wait_timeout(opened, AGAIN).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(opened);
+        loop {
+            channel.read()?;
+        }
+    }
+
+    /// By it somebody types, once the shell has asked.
+    fn type_once_asked(&self, mut channel: WebSocket<Tls>, typed: &str) -> tungstenite::Result<()> {
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opens.notify_all();
+        let is_output =
+            |message: &Message| message.is_binary() && kind(&message.clone().into_data()) == "output_stream_data";
+        while !is_output(&channel.read()?) {}
+        channel.send(Message::binary(of_gateway("input_stream_data", typed.as_bytes())))?;
+        loop {
+            channel.read()?;
+        }
+    }
+}
+
+fn answer(stream: &mut impl Write, status: &str, body: &str) -> io::Result<()> {
+    let head = "Content-Type: application/x-amz-json-1.1\r\nConnection: close\r\n";
+    write!(stream, "HTTP/1.1 {status}\r\n{head}Content-Length: {}\r\n\r\n{body}", body.len())?;
+    stream.flush()
+}
+
+/// How long what says what kind of message it is may be.
+const KIND_BYTES: usize = 32;
+
+/// What kind of message this is.
+fn kind(message: &[u8]) -> &str {
+    let kind = message.get(4..4 + KIND_BYTES).and_then(|kind| std::str::from_utf8(kind).ok());
+    kind.unwrap_or_default().trim_matches(['\0', ' '])
+}
+
+/// A message as the gateway sends it: the first of its stream.
+fn of_gateway(kind: &str, payload: &[u8]) -> Vec<u8> {
+    let mut message = 116u32.to_be_bytes().to_vec();
+    message.extend(format!("{kind:KIND_BYTES$}").bytes());
+    message.extend(1u32.to_be_bytes());
+    // When, in milliseconds; its number in the stream; flags.
+    message.extend([1u64, 0, 0].map(u64::to_be_bytes).concat());
+    message.extend([7; 16]);
+    message.extend(Sha256::digest(payload));
+    // What is typed, and said.
+    message.extend(1u32.to_be_bytes());
+    message.extend((payload.len() as u32).to_be_bytes());
+    message.extend(payload);
+    message
 }

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use postern_ebpf::abi::ExecBody;
+
 use super::{exec, names, pipeline, replay as feed};
 use crate::{
     event::{Body, Confidence, Enrichment, Event, Login, LoginMethod},
@@ -105,6 +107,31 @@ fn what_others_say_of_whom_an_sshd_without_pam_let_in_counts_for_nothing() {
     let login = let_in(&[(101, 100, twice)]);
     assert_eq!(known(&login), ("0", None, Some("198.51.100.1".to_owned()), Some(7), Confidence::Certain));
 }
+
+#[test]
+fn what_amazons_worker_asks_for_itself_is_no_session() {
+    let mut pipeline = pipeline();
+    let mut sequence = 0..;
+    let mut program = |pid: u32, uid: u32, leads: bool| {
+        let change = |body: &mut ExecBody| {
+            body.credentials.uid = uid;
+            body.session_leader = key(if leads { pid } else { 1 });
+        };
+        let next = sequence.next().expect("there are more");
+        feed(
+            &mut pipeline,
+            &[exec(next, pid, if pid == 100 { 1 } else { 100 }, PROGRAMS[usize::from(pid > 100)], change, "/")],
+        )
+    };
+    assert_eq!(names(&program(100, 0, false)), ["exec"]);
+    assert_eq!(names(&program(101, 0, false)), ["exec"], "`id` by its shell");
+    for (pid, uid, leads) in [(102, 0, true), (103, 1, true), (104, 1, false)] {
+        assert_eq!(names(&program(pid, uid, leads)), ["exec", "session-opened", "alert"], "{pid}");
+    }
+}
+
+/// The worker, and what it runs.
+const PROGRAMS: [&str; 2] = ["/usr/bin/ssm-session-worker", "/bin/sh"];
 
 #[test]
 fn the_kernel_side_is_told_of_servers_that_run_already() {

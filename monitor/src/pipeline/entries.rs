@@ -41,6 +41,7 @@ pub(super) struct Arrival<'a> {
     pub(super) crossing: Option<Crossing>,
     /// Whether it leads its session (setsid(2)).
     pub(super) leads_session: bool,
+    pub(super) leads_group: bool,
     /// From where somebody came, as an SSH server says it in the environment of their first program.
     pub(super) client: Option<SocketAddr>,
     /// Whom the sshd whose program ran before said that it let in.
@@ -417,6 +418,7 @@ impl Entries {
             // Which of the two it was nobody can say any more, and no event asks.
             crossing: is_crossing.then_some(Crossing::Started),
             leads_session: false,
+            leads_group: seed.group == seed.key.tgid,
             client: seed.ssh_connection.as_ref().map(|it| it.client),
             accepted: None,
             asked: None,

@@ -322,6 +322,7 @@ impl Pipeline {
                 container: container.as_ref(),
                 crossing,
                 leads_session: body.session_leader.tgid == body.process.tgid,
+                leads_group: body.group_leader.tgid == body.process.tgid,
                 client: ssh_client(exec.environment),
                 accepted: previous.and_then(|previous| self.logins.accepted(previous.process.key)),
                 asked,

@@ -19,52 +19,72 @@ struct Server {
     first: First,
 }
 
-/// Which of the programs that a server executes is somebody's first: it may have helpers of its own.
+/// Which of the programs that a server executes is somebody's first: most have helpers of their own.
 #[derive(Clone, Copy)]
 enum First {
     /// Each.
     Any,
     /// What leads a session of its own.
-    Leader,
-    /// That, and what runs as another user than the server.
-    LeaderOrOther,
+    SessionLeader,
+    /// What leads a process group of its own, as a session's leader does, or runs as another user than the server.
+    GroupLeaderOrOther,
+    /// What is called a shell by its whole path: helpers are no shells, or are called by their names.
+    Shell,
+    /// What the server executes once it has executed itself anew with this for its first argument.
+    Anew(&'static str),
 }
 
 /// As data, so that one more is one more line. OpenSSH comes here with `UsePAM no`, or where libpam could not be watched; the
-/// program that asks for a user's keys (`AuthorizedKeysCommand`) is one of its helpers. Amazon's worker for sessions asks `id` who
-/// somebody is, as root, before it runs their shell on a terminal of its own, or as them their command on none; a command on none
-/// that is to run as root passes for such a question.
+/// program that asks for a user's keys (`AuthorizedKeysCommand`) is one of its helpers. tailscaled has `ip` and others set up its
+/// network, and Teleport adds users by `useradd`.
 ///
-/// The agents of clouds run what somebody asked the cloud's API for: google-guest-agent's script runner what is in the machine's
-/// metadata, and two extensions that waagent starts what `az vm run-command` and `az vm extension set` say, each by a shell.
-const SERVERS: [Server; 11] = [
-    Server { program: "sshd", door: EntryType::Sshd, first: First::Leader },
-    Server { program: "sshd-session", door: EntryType::Sshd, first: First::Leader },
+/// The agents of clouds run what somebody asked the cloud's API for. Amazon's worker for documents takes an inventory of packages by
+/// helpers, and the one for sessions asks `id` who somebody is; a command of a session that is to run as root on no terminal passes for
+/// such a question. google-guest-agent's script runner, which had another name before 2025, runs what is in the machine's metadata, and
+/// two extensions that waagent starts what `az vm run-command` and `az vm extension set` say; these decrypt by `openssl`, and ask `ps`.
+const SERVERS: [Server; 12] = [
+    Server { program: "sshd", door: EntryType::Sshd, first: First::SessionLeader },
+    Server { program: "sshd-session", door: EntryType::Sshd, first: First::SessionLeader },
     Server { program: "dropbear", door: EntryType::Sshd, first: First::Any },
     Server { program: "tinysshd", door: EntryType::Sshd, first: First::Any },
-    Server { program: "teleport", door: EntryType::Sshd, first: First::Any },
-    Server { program: "tailscaled", door: EntryType::Sshd, first: First::Any },
-    Server { program: "ssm-session-worker", door: EntryType::Ssm, first: First::LeaderOrOther },
-    Server { program: "ssm-document-worker", door: EntryType::Ssm, first: First::Any },
+    Server { program: "teleport", door: EntryType::Sshd, first: First::Anew("exec") },
+    Server { program: "tailscaled", door: EntryType::Sshd, first: First::Anew("be-child") },
+    Server { program: "ssm-session-worker", door: EntryType::Ssm, first: First::GroupLeaderOrOther },
+    Server { program: "ssm-document-worker", door: EntryType::Ssm, first: First::GroupLeaderOrOther },
+    Server { program: "gce_metadata_script_runner", door: EntryType::CloudAgent, first: First::Any },
     Server { program: "google_metadata_script_runner", door: EntryType::CloudAgent, first: First::Any },
-    Server { program: "run-command-extension", door: EntryType::CloudAgent, first: First::Any },
-    Server { program: "custom-script-extension", door: EntryType::CloudAgent, first: First::Any },
+    Server { program: "run-command-extension", door: EntryType::CloudAgent, first: First::Shell },
+    Server { program: "custom-script-extension", door: EntryType::CloudAgent, first: First::Shell },
 ];
 
 /// How the names of the programs begin that OpenSSH's server is made of.
 const OPENSSH: &str = "sshd";
 
+/// The shells of [`First::Shell`].
+const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
+
+impl First {
+    fn is(self, arrival: &Arrival<'_>, previous: &Process) -> bool {
+        let process = arrival.process;
+        match self {
+            Self::Any => true,
+            Self::SessionLeader => arrival.leads_session,
+            Self::GroupLeaderOrOther => {
+                arrival.leads_group || process.credentials.real_user.id != previous.credentials.real_user.id
+            }
+            Self::Shell => process.args.iter().next().is_some_and(|name| SHELLS.contains(&name)),
+            Self::Anew(argument) => previous.args.iter().nth(1) == Some(argument),
+        }
+    }
+}
+
 /// The server that let somebody in whose first program this is.
-fn server(process: &Process, previous: &Process, leads_session: bool) -> Option<&'static Server> {
-    let (own, before) = (process.executable_name(), previous.executable_name());
+fn server(arrival: &Arrival<'_>) -> Option<&'static Server> {
+    let previous = &arrival.previous?.process;
+    let (own, before) = (arrival.process.executable_name(), previous.executable_name());
     let server = SERVERS.iter().find(|server| server.program == before)?;
     let is_its_own = own == before || before.starts_with(OPENSSH) && own.starts_with(OPENSSH);
-    let is_first = match server.first {
-        First::Any => true,
-        First::Leader => leads_session,
-        First::LeaderOrOther => leads_session || process.credentials.real_user.id != previous.credentials.real_user.id,
-    };
-    (!is_its_own && is_first).then_some(server)
+    (!is_its_own && server.first.is(arrival, previous)).then_some(server)
 }
 
 /// Whether the kernel side is to look for a first program below this one.
@@ -82,7 +102,7 @@ impl Entries {
         now_ns: u64,
     ) -> Option<Placed> {
         let process = arrival.process;
-        let server = server(process, &arrival.previous?.process, arrival.leads_session)?;
+        let server = server(arrival)?;
         if arrival.mark.entered_by().is_some() || inherited.is_some_and(|it| it.entry.session().is_some()) {
             return None;
         }

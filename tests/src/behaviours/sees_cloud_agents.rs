@@ -1,7 +1,7 @@
 //! What a cloud's own agent runs because somebody asked the cloud for it: Google's, before a stand-in for the metadata server in a
 //! network of its own, and Amazon's, before one for its API, where it is installed: no package of Debian's has it.
 
-use std::{env, fs, path::Path, process::Command};
+use std::{env, fs, path::Path, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -68,17 +68,23 @@ fn script_of_metadata() {
 }
 
 fn command_by_amazon() {
-    asked_of_amazon(Asked::Command(&["/bin/echo of-the-cloud", ":"]), "root");
+    asked_of_amazon(Asked::Command(&["/bin/echo of-the-cloud", ":"]), "root", |agent| {
+        // What it does by itself is nobody's.
+        let lists =
+            |event: &Value| text(event, "/process/name") == "dpkg-query" && event["postern"]["session"].is_null();
+        agent.wait_within(Duration::from_mins(2), "the inventory", lists);
+    });
 }
 
 fn shell_by_amazon() {
     let user = "daemon";
-    asked_of_amazon(Asked::Session(user, "/bin/echo of-the-cloud; exit\n"), user);
+    asked_of_amazon(Asked::Session(user, "/bin/echo of-the-cloud; exit\n"), user, |_| {});
 }
 
-fn asked_of_amazon(asked: Asked, user: &str) {
+fn asked_of_amazon(asked: Asked, user: &str, wait: impl FnOnce(&mut Agent)) {
     let mut agent = agent("ssm");
     let amazon = AmazonAgent::start(asked);
+    wait(&mut agent);
     one_session(&mut agent, "ssm", user);
     drop(amazon);
     agent.stop();

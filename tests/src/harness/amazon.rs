@@ -28,7 +28,10 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tungstenite::{Message, WebSocket, handshake::derive_accept_key, protocol::Role};
 
-use super::{agent::DEADLINE, program::wait};
+use super::{
+    agent::DEADLINE,
+    program::{until, wait},
+};
 
 /// Where its package has it, and where it looks for its workers.
 const AGENT: &str = "/usr/bin/amazon-ssm-agent";
@@ -46,7 +49,7 @@ type Tls = StreamOwned<ServerConnection, TcpStream>;
 /// What somebody asks Amazon for.
 #[derive(Clone, Copy)]
 pub enum Asked {
-    /// These lines of a shell, by Run Command.
+    /// These lines of a shell, by Run Command; and an inventory, as on any day.
     Command(&'static [&'static str]),
     /// A shell by Session Manager, as this user, to which this is typed.
     Session(&'static str, &'static str),
@@ -125,12 +128,22 @@ impl Drop for AmazonAgent {
         if wait(&mut self.agent, DEADLINE).is_none() {
             let _ = self.agent.kill().and_then(|()| self.agent.wait());
         }
+        // Those of documents and sessions go on without it for some seconds, and write.
+        until("its workers end", DEADLINE, || (in_network_of(self.network.id()) <= 1).then_some(()));
         let _ = self.network.kill().and_then(|()| self.network.wait());
         for folder in ITS_FOLDERS {
             // Not all need be there.
             let _ = fs::remove_dir_all(folder);
         }
     }
+}
+
+/// How many processes are in the network namespace of one.
+fn in_network_of(pid: u32) -> usize {
+    let network = |process: &Path| fs::read_link(process.join("ns/net")).ok();
+    let Some(own) = network(Path::new(&format!("/proc/{pid}"))) else { return 0 };
+    let processes = fs::read_dir("/proc").expect("it is mounted");
+    processes.flatten().filter(|process| network(&process.path()).as_ref() == Some(&own)).count()
 }
 
 /// Who it is, without asking any cloud, and whom it asks.
@@ -190,6 +203,15 @@ fn session(user: &str) -> Value {
         "Parameters": {},
     });
     json!({ "SchemaVersion": 1, "TaskId": ID, "Topic": "shell", "Content": content.to_string() })
+}
+
+/// What machines of Amazon's are asked for from time to time, beside any command: which packages they have.
+const INVENTORY: &str = "AWS-GatherSoftwareInventory";
+
+fn inventory() -> Value {
+    let inputs = json!({ "applications": "Enabled" });
+    let step = json!({ "action": "aws:softwareInventory", "name": "inventory", "inputs": inputs });
+    json!({ "schemaVersion": "2.0", "description": "", "mainSteps": [step] })
 }
 
 struct Api {
@@ -266,16 +288,31 @@ impl Api {
     }
 
     fn api(&self, request: &Request) -> Value {
-        if !request.target.ends_with(".GetMessages") {
-            return json!({});
+        match request.target.rsplit_once('.') {
+            Some((_, "GetMessages")) => {
+                let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+                let message = self.message.lock().unwrap_or_else(PoisonError::into_inner).take();
+                json!({
+                    "Destination": INSTANCE,
+                    "MessagesRequestId": asked["MessagesRequestId"],
+                    "Messages": Vec::from_iter(message),
+                })
+            }
+            Some((_, "ListInstanceAssociations")) if matches!(self.asked, Asked::Command(_)) => {
+                let association = json!({
+                    "AssociationId": "c1a5b9f0-6d57-4a3b-8f0d-3b8f2f0a9d42",
+                    "AssociationVersion": "1",
+                    "Checksum": "1",
+                    "DetailedStatus": "Associated",
+                    "DocumentVersion": "1",
+                    "InstanceId": INSTANCE,
+                    "Name": INVENTORY,
+                });
+                json!({ "Associations": [association] })
+            }
+            Some((_, "GetDocument")) => json!({ "Name": INVENTORY, "Content": inventory().to_string() }),
+            _ => json!({}),
         }
-        let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        let message = self.message.lock().unwrap_or_else(PoisonError::into_inner).take();
-        json!({
-            "Destination": INSTANCE,
-            "MessagesRequestId": asked["MessagesRequestId"],
-            "Messages": Vec::from_iter(message),
-        })
     }
 
     /// By it the agent is told of a session.

@@ -108,30 +108,40 @@ fn what_others_say_of_whom_an_sshd_without_pam_let_in_counts_for_nothing() {
     assert_eq!(known(&login), ("0", None, Some("198.51.100.1".to_owned()), Some(7), Confidence::Certain));
 }
 
-#[test]
-fn what_amazons_worker_asks_for_itself_is_no_session() {
-    let mut pipeline = pipeline();
-    let mut sequence = 0..;
-    let mut program = |pid: u32, uid: u32, leads: bool| {
-        let change = |body: &mut ExecBody| {
-            body.credentials.uid = uid;
-            body.session_leader = key(if leads { pid } else { 1 });
-        };
-        let next = sequence.next().expect("there are more");
-        feed(
-            &mut pipeline,
-            &[exec(next, pid, if pid == 100 { 1 } else { 100 }, PROGRAMS[usize::from(pid > 100)], change, "/")],
-        )
-    };
-    assert_eq!(names(&program(100, 0, false)), ["exec"]);
-    assert_eq!(names(&program(101, 0, false)), ["exec"], "`id` by its shell");
-    for (pid, uid, leads) in [(102, 0, true), (103, 1, true), (104, 1, false)] {
-        assert_eq!(names(&program(pid, uid, leads)), ["exec", "session-opened", "alert"], "{pid}");
-    }
+/// Whether a program that a server executes opens a session: the arguments of the server, those of the program, and what its process
+/// is like.
+fn opens(server: &[&str], program: &[&str], change: impl FnOnce(&mut ExecBody)) -> bool {
+    let server = Exec { pid: 100, previous: 1, path: server[0], args: server, cgroup: "/" };
+    let program = Exec { pid: 101, previous: 100, path: program[0], args: program, cgroup: "/" };
+    let records = [Written::exec(0, server, |_| {}), Written::exec(1, program, change)];
+    names(&feed(&mut pipeline(), &records)).contains(&"session-opened")
 }
 
-/// The worker, and what it runs.
-const PROGRAMS: [&str; 2] = ["/usr/bin/ssm-session-worker", "/bin/sh"];
+#[test]
+fn what_a_server_has_its_helpers_do_is_no_session() {
+    let (leads, other) =
+        (|body: &mut ExecBody| body.group_leader = key(101), |body: &mut ExecBody| body.credentials.uid = 1);
+    for worker in ["/usr/bin/ssm-session-worker", "/usr/bin/ssm-document-worker"] {
+        assert!(!opens(&[worker], &["/bin/sh"], |_| {}), "{worker} asks `id`, or lists packages");
+        assert!(opens(&[worker], &["/bin/sh"], leads), "{worker}");
+        assert!(opens(&[worker], &["/bin/sh"], other), "{worker}");
+    }
+    for (server, argument) in [("/usr/sbin/tailscaled", "be-child"), ("/usr/local/bin/teleport", "exec")] {
+        assert!(!opens(&[server, "--state=/var/lib"], &["/usr/sbin/ip"], leads), "{server}");
+        assert!(opens(&[server, argument], &["/bin/bash"], |_| {}), "{server}");
+    }
+    for extension in ["/var/lib/waagent/run-command-extension", "/var/lib/waagent/custom-script-extension"] {
+        assert!(!opens(&[extension, "enable"], &["/usr/bin/openssl"], |_| {}), "{extension} decrypts");
+        assert!(
+            !opens(&[extension, "enable"], &["bash", "-c", "ps"], |_| {}),
+            "{extension} looks for another of itself"
+        );
+        assert!(opens(&[extension, "enable"], &["/bin/sh", "-c", "true"], |_| {}), "{extension}");
+    }
+    for runner in ["/usr/bin/google_metadata_script_runner", "/usr/bin/gce_metadata_script_runner"] {
+        assert!(opens(&[runner, "startup"], &["/bin/sh"], |_| {}), "{runner}");
+    }
+}
 
 #[test]
 fn the_kernel_side_is_told_of_servers_that_run_already() {

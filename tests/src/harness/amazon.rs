@@ -18,11 +18,7 @@ use rustix::{
     process::{Pid, Signal, kill_process},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
-use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
-    crypto::ring,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-};
+use rustls::{ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -31,6 +27,7 @@ use tungstenite::{Message, WebSocket, handshake::derive_accept_key, protocol::Ro
 use super::{
     agent::DEADLINE,
     program::{until, wait},
+    tls,
 };
 
 /// Where its package has it, and where it looks for its workers.
@@ -83,7 +80,7 @@ impl AmazonAgent {
         let own = File::open(format!("/proc/{}/ns/net", network.id())).expect("it runs");
         let folder = TempDir::new().expect("a folder");
         let certificate = folder.path().join("ca.pem");
-        let tls = tls(&certificate);
+        let tls = tls::server("127.0.0.1", &certificate);
         let listening = thread::spawn(move || {
             // Of this thread alone.
             move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Network)).expect("it may");
@@ -158,18 +155,6 @@ fn configuration() -> Value {
         "Mds": endpoint,
         "Mgs": endpoint,
     })
-}
-
-fn tls(certificate: &Path) -> Arc<ServerConfig> {
-    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
-    fs::write(certificate, certified.cert.pem()).expect("written");
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key);
-    Arc::new(config.expect("a configuration"))
 }
 
 impl Asked {

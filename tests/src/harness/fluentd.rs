@@ -3,7 +3,6 @@
 
 use std::{
     fmt::Write as _,
-    fs,
     io::{self, Read, Write},
     net::{TcpListener, TcpStream},
     path::PathBuf,
@@ -15,15 +14,13 @@ use std::{
     time::Duration,
 };
 
-use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
-    crypto::ring,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde::{Deserialize, Deserializer, de::Visitor};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 use tempfile::TempDir;
+
+use super::tls;
 
 /// What is wanted of the server.
 #[derive(Clone, Default)]
@@ -90,17 +87,7 @@ impl FluentdServer {
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let folder = TempDir::new().expect("a temporary folder");
-        let tls = options.tls.then(|| {
-            let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-            fs::write(folder.path().join("ca.pem"), certified.cert.pem()).expect("written");
-            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
-            let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .expect("versions")
-                .with_no_client_auth()
-                .with_single_cert(vec![certified.cert.der().clone()], key);
-            Arc::new(config.expect("a configuration"))
-        });
+        let tls = options.tls.then(|| tls::server("localhost", &folder.path().join("ca.pem")));
         let shared = Arc::new(Shared {
             options,
             tls,

@@ -15,5 +15,6 @@ pub mod program;
 pub mod ssh;
 pub mod sshd;
 pub mod sudoers;
+mod tls;
 pub mod typed;
 pub mod vm;

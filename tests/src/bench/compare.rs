@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    load::{Ground, Load},
+    load::{Done, Ground, Load},
     peers::Peer,
     watched::Watched,
 };
@@ -32,6 +32,8 @@ pub(crate) struct Compared {
     pub(crate) with: Spread,
     /// Of the pairs.
     pub(crate) ratio: Spread,
+    /// The same of the time from the load's beginning to its end.
+    pub(crate) elapsed: Spread,
     /// Seconds of processor time that the monitor itself took.
     pub(crate) cpu: Spread,
     pub(crate) execs: u64,
@@ -55,7 +57,7 @@ impl Spread {
 /// What one monitor cost in one round.
 #[derive(Clone)]
 struct Round {
-    took: Duration,
+    done: Done,
     cpu: Duration,
     lost: u64,
     resident: u64,
@@ -77,8 +79,8 @@ pub(crate) fn compare(
         let marker = format!("bench-{}-{round}", std::process::id());
         ground.warm_up()?;
         let done = ground.run(load, &marker)?;
-        without.push(done.took);
         execs = done.execs;
+        without.push(done);
         with[0].push(under_postern(agent, folder, ground, load, &format!("{marker}-postern"))?);
         for (peer, rounds) in peers.iter().zip(&mut with[1..]) {
             let marker = format!("{marker}-{}", peer.name());
@@ -87,17 +89,20 @@ pub(crate) fn compare(
             running.settle()?;
             let done = ground.run(load, &marker)?;
             let cost = running.stop(&marker, done.execs)?;
-            rounds.push(Round { took: done.took, cpu: cost.cpu, lost: cost.lost, resident: cost.resident });
+            rounds.push(Round { done, cpu: cost.cpu, lost: cost.lost, resident: cost.resident });
         }
     }
     let names = std::iter::once("postern").chain(peers.iter().map(|peer| peer.name()));
     let row = |(name, rounds): (&str, Vec<Round>)| Compared {
         load: format!("{load:?}").to_lowercase(),
         monitor: name.to_owned(),
-        without: Spread::of(without.iter().map(Duration::as_secs_f64).collect()),
-        with: Spread::of(rounds.iter().map(|it| it.took.as_secs_f64()).collect()),
+        without: Spread::of(without.iter().map(|it| it.took.as_secs_f64()).collect()),
+        with: Spread::of(rounds.iter().map(|it| it.done.took.as_secs_f64()).collect()),
         ratio: Spread::of(
-            rounds.iter().zip(&without).map(|(it, without)| it.took.as_secs_f64() / without.as_secs_f64()).collect(),
+            rounds.iter().zip(&without).map(|(it, none)| it.done.took.div_duration_f64(none.took)).collect(),
+        ),
+        elapsed: Spread::of(
+            rounds.iter().zip(&without).map(|(it, none)| it.done.elapsed.div_duration_f64(none.elapsed)).collect(),
         ),
         cpu: Spread::of(rounds.iter().map(|it| it.cpu.as_secs_f64()).collect()),
         execs,
@@ -115,7 +120,7 @@ fn under_postern(agent: &Path, folder: &Path, ground: &Ground, load: Load, marke
     let cpu = watched.settled()?.saturating_sub(before);
     let resident = watched.memory()?.resident;
     watched.check(marker, done.execs).with_context(|| format!("{load:?}"))?;
-    Ok(Round { took: done.took, cpu, lost: 0, resident })
+    Ok(Round { done, cpu, lost: 0, resident })
 }
 
 /// What an agent costs with nothing to do.

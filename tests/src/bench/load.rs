@@ -59,9 +59,12 @@ pub(crate) enum Load {
 }
 
 /// What a load did.
+#[derive(Clone)]
 pub(crate) struct Done {
     /// How long it took; for `Paced`, how long the worker was busy.
     pub(crate) took: Duration,
+    /// From its beginning to its end.
+    pub(crate) elapsed: Duration,
     /// How many execs of the tiny program there must be, numbered from zero, with the marker before the number.
     pub(crate) execs: u64,
 }
@@ -145,12 +148,11 @@ impl Ground {
             _ => 0,
         };
         let started = Instant::now();
+        let mut busy = None;
         match load {
             Load::Storm => workers(&self.folder, marker, execs, WORKERS, Pace::Closed).map(drop)?,
             Load::Open => workers(&self.folder, marker, execs, WORKERS, Pace::Open).map(drop)?,
-            Load::Paced => {
-                return Ok(Done { took: workers(&self.folder, marker, execs, 1, Pace::Timed(PACE))?, execs });
-            }
+            Load::Paced => busy = Some(workers(&self.folder, marker, execs, 1, Pace::Timed(PACE))?),
             Load::Forks => {
                 let count = self.scale(10_000);
                 let script = format!("i=0; while [ $i -lt {count} ]; do ( : ); i=$((i+1)); done");
@@ -174,7 +176,8 @@ impl Ground {
             }
             Load::Network => network(self.scale(40_000))?,
         }
-        Ok(Done { took: started.elapsed(), execs })
+        let elapsed = started.elapsed();
+        Ok(Done { took: busy.unwrap_or(elapsed), elapsed, execs })
     }
 }
 

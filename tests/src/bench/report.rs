@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     churn::Churn,
-    compare::{Compared, Idle},
+    compare::{Compared, Idle, Spread},
     crowd::Crowd,
     growth::Point,
     hooks::Hook,
@@ -58,6 +58,12 @@ impl Report {
     fn rows(&self) -> Vec<(String, String)> {
         let mut rows = Vec::new();
         let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
+        for Compared { monitor, elapsed: Spread { median, least, most }, .. } in
+            self.compared.iter().filter(|it| it.load == "paced")
+        {
+            let figures = format!("{median:.4} ({least:.4} to {most:.4}) of what they take without");
+            row(&format!("{monitor}: a thousand execs a second, from the first to the last"), figures);
+        }
         for hook in &self.hooks {
             row(
                 &format!("kernel program {}", hook.name),
@@ -117,7 +123,7 @@ impl Report {
             self.machine, self.commit, self.rounds
         );
         for row in &self.compared {
-            let Compared { load, monitor, without, with, ratio, cpu, execs, lost, resident } = row;
+            let Compared { load, monitor, without, with, ratio, cpu, execs, lost, resident, .. } = row;
             let per = if *execs > 0 { format!("{:.2} s", cpu.median * 1e5 / *execs as f64) } else { "-".into() };
             let lost = if *execs > 0 { lost.to_string() } else { "-".into() };
             let _ = writeln!(
@@ -155,7 +161,7 @@ const LOADS: &str = "\n## Loads\n\n\
 
 /// A comparison on one line.
 pub(crate) fn line(row: &Compared) -> String {
-    let Compared { load, monitor, without, with, ratio, cpu, execs, lost, resident } = row;
+    let Compared { load, monitor, without, with, ratio, cpu, execs, lost, resident, .. } = row;
     let per = if *execs > 0 {
         format!(", {:.2} s per 100,000 execs", cpu.median * 1e5 / *execs as f64)
     } else {

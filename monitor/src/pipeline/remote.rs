@@ -84,7 +84,9 @@ fn server(arrival: &Arrival<'_>) -> Option<&'static Server> {
     let (own, before) = (arrival.process.executable_name(), previous.executable_name());
     let server = SERVERS.iter().find(|server| server.program == before)?;
     let is_its_own = own == before || before.starts_with(OPENSSH) && own.starts_with(OPENSSH);
-    (!is_its_own && server.first.is(arrival, previous)).then_some(server)
+    // tailscaled has it let somebody in on a terminal, and PAM tells of that.
+    let is_by_pam = own == "login";
+    (!is_its_own && !is_by_pam && server.first.is(arrival, previous)).then_some(server)
 }
 
 /// Whether the kernel side is to look for a first program below this one.

@@ -129,6 +129,7 @@ fn what_a_server_has_its_helpers_do_is_no_session() {
     for (server, argument) in [("/usr/sbin/tailscaled", "be-child"), ("/usr/local/bin/teleport", "exec")] {
         assert!(!opens(&[server, "--state=/var/lib"], &["/usr/sbin/ip"], leads), "{server}");
         assert!(opens(&[server, argument], &["/bin/bash"], |_| {}), "{server}");
+        assert!(!opens(&[server, argument], &["/usr/bin/login", "-f", "ops"], |_| {}), "PAM tells of it");
     }
     for extension in ["/var/lib/waagent/run-command-extension", "/var/lib/waagent/custom-script-extension"] {
         assert!(!opens(&[extension, "enable"], &["/usr/bin/openssl"], |_| {}), "{extension} decrypts");

@@ -51,13 +51,15 @@ fn find(ip: IpAddr, port: Option<u16>, server: ProcessKey, among: &[ProcessKey])
             holders.unseen.push(process);
             continue;
         };
+        let elsewhere;
         let wanted = if namespace == servers {
-            here.clone()
+            &here
         } else if ip.is_loopback() {
             // Each namespace has a loopback of its own.
-            FxHashSet::default()
+            continue;
         } else {
-            inodes(tables.of(&namespace, process), client, None)
+            elsewhere = inodes(tables.of(&namespace, process), client, None);
+            &elsewhere
         };
         // Most often nobody can have it: a process may have thousands of descriptors, and none is read for nothing.
         if wanted.is_empty() {

@@ -41,6 +41,7 @@ pub(super) struct Arrival<'a> {
     pub(super) crossing: Option<Crossing>,
     /// Whether it leads its session (setsid(2)).
     pub(super) leads_session: bool,
+    /// Whether it leads its process group (setpgid(2)).
     pub(super) leads_group: bool,
     /// From where somebody came, as an SSH server says it in the environment of their first program.
     pub(super) client: Option<SocketAddr>,

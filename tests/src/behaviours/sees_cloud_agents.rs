@@ -59,7 +59,7 @@ fn script_of_metadata() {
     let attributes = json!({ "startup-script": "#!/bin/sh\n/bin/echo of-the-cloud\n:\n" });
     fs::write(version.join("instance/attributes/index.html"), attributes.to_string()).expect("a file");
 
-    let mut agent = agent("cloud-agent");
+    let mut agent = agent("cloud-agent", "root");
     let mut command = Command::new("/usr/bin/unshare");
     command.args(["--net", "sh", "-c", SCRIPT, "sh"]).arg(folder.path()).arg(env::var_os(AGENT).expect("looked at"));
     run(&mut command, b"", DEADLINE).succeeded();
@@ -82,7 +82,7 @@ fn shell_by_amazon() {
 }
 
 fn asked_of_amazon(asked: Asked, user: &str, wait: impl FnOnce(&mut Agent)) {
-    let mut agent = agent("ssm");
+    let mut agent = agent("ssm", user);
     let amazon = AmazonAgent::start(asked);
     wait(&mut agent);
     one_session(&mut agent, "ssm", user);
@@ -90,9 +90,9 @@ fn asked_of_amazon(asked: Asked, user: &str, wait: impl FnOnce(&mut Agent)) {
     agent.stop();
 }
 
-/// The agent, with a rule that allows what comes by this door.
-fn agent(door: &str) -> Agent {
-    Agent::start_with(&format!("access: {{allow: [{{door: {door}, users: [root, daemon]}}]}}"))
+/// The agent, with a rule that allows this user by this door.
+fn agent(door: &str, user: &str) -> Agent {
+    Agent::start_with(&format!("access: {{allow: [{{door: {door}, users: [{user}]}}]}}"))
 }
 
 /// The command is in a session by this door, and no other opened.

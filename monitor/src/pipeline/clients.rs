@@ -16,11 +16,14 @@ use crate::{
 /// Programs that ask a runtime for containers and for processes in them.
 const TOOLS: [&str; 8] = ["crictl", "ctr", "nerdctl", "docker", "podman", "runc", "crun", "docker-compose"];
 /// Commands of theirs that start something. What `create` makes runs once somebody has it started.
-const COMMANDS: [&str; 6] = ["exec", "run", "start", "up", "attach", "restart"];
+const COMMANDS: [&str; 6] = [EXEC, "run", "start", "up", "attach", "restart"];
+/// The one by which a process is started in a container that runs.
+const EXEC: &str = "exec";
 /// Those of them that start a container, whose name or image may be all that they say of it.
 const STARTS_CONTAINER: [&str; 4] = ["run", "start", "up", "restart"];
 /// Tools whose containers are known by their cgroups for those of that runtime.
-const OF_RUNTIME: [(&str, &str); 3] = [("docker", "docker"), ("docker-compose", "docker"), ("podman", "podman")];
+const OF_RUNTIME: [(&str, &str); 4] =
+    [("docker", "docker"), ("docker-compose", "docker"), ("podman", "podman"), ("nerdctl", "containerd")];
 /// Who runs some of those tools for whoever asked: beginnings of the names of their programs.
 const RUNTIMES: [&str; 5] = ["containerd", "conmon", "crio", "dockerd", "kubelet"];
 /// How long after its end a tool may still be what a process comes from, in nanoseconds.
@@ -54,6 +57,8 @@ struct Client {
     process: Arc<Process>,
     entry: Arc<Entry>,
     ended_ns: Option<u64>,
+    /// Whether what it asked for is there: by one `exec` comes one process.
+    answered: bool,
 }
 
 /// A tool that asked for a process.
@@ -97,7 +102,12 @@ impl Clients {
         if self.at_once.len() >= CLIENTS_MAX {
             self.at_once.pop_front();
         }
-        self.at_once.push_back(Client { process: Arc::clone(process), entry: Arc::clone(entry), ended_ns: None });
+        self.at_once.push_back(Client {
+            process: Arc::clone(process),
+            entry: Arc::clone(entry),
+            ended_ns: None,
+            answered: false,
+        });
     }
 
     fn add_later(&mut self, process: &Arc<Process>, entry: &Arc<Entry>) {
@@ -126,16 +136,26 @@ impl Clients {
         now_ns: u64,
     ) -> Option<Asked> {
         self.forget(now_ns);
-        let named = |client: &&Client| client.process.args.iter().any(|argument| names(argument, &container.id));
-        let same = |client: &&Client| ends_with(&client.process.args, args);
-        // What its image runs, or what was said when it was made, stands in nobody's arguments.
-        let started = |client: &&Client| first && client.starts_container_of(container);
-        let newest = || self.at_once.iter().rev().filter(|client| TOOLS.contains(&client.process.executable_name()));
-        let by_name = newest().find(named).map(|client| client.asked(Confidence::Linked, "named the container"));
-        let likely = |client: &Client, how| client.asked(Confidence::Likely, how);
-        by_name
-            .or_else(|| Some(likely(newest().find(same)?, "asked for the same command")))
-            .or_else(|| Some(likely(newest().find(started)?, "had a container started")))
+        let how = |client: &Client| {
+            let named = client.process.args.iter().any(|argument| names(argument, &container.id));
+            match (named, ends_with(&client.process.args, args)) {
+                (true, true) => Some((0, Confidence::Linked, "named the container")),
+                (false, true) => Some((1, Confidence::Likely, "asked for the same command")),
+                // Of a script that was asked for, this is the interpreter.
+                (true, false) => Some((2, Confidence::Linked, "named the container")),
+                // What its image runs, or what was said when it was made, stands in nobody's arguments.
+                _ if first && client.starts_container_of(container) => {
+                    Some((3, Confidence::Likely, "had a container started"))
+                }
+                _ => None,
+            }
+        };
+        let newest = self.at_once.iter_mut().rev().filter(|client| client.may_ask_runtime());
+        let all = newest.filter_map(|client| Some((how(client)?, client)));
+        // Of equals the newest.
+        let ((_, confidence, how), client) = all.min_by_key(|((rank, ..), _)| *rank)?;
+        client.answered = client.process.args.iter().any(|argument| argument == EXEC);
+        Some(client.asked(confidence, how))
     }
 
     /// The tool that asked init for a process with these arguments, or for the unit whose cgroup this is.
@@ -182,6 +202,11 @@ impl Client {
     fn late_ns(&self) -> u64 {
         let asks_init = [SYSTEMD_RUN, SYSTEMCTL, MACHINECTL].contains(&self.process.executable_name());
         if asks_init { LATE_OF_INIT_NS } else { LATE_NS }
+    }
+
+    /// Whether it is one of the runtime's tools, and waits for what it asked for.
+    fn may_ask_runtime(&self) -> bool {
+        TOOLS.contains(&self.process.executable_name()) && !self.answered
     }
 
     /// Whether it may have had a container started of which it says neither the id nor the command. One of a pod's is kubelet's.
@@ -278,6 +303,24 @@ mod tests {
         // Too short to name one container.
         client(&mut clients, 5, &["crictl", "exec", "fedc", "id"]);
         assert_eq!(asked(&mut clients, "fedcba98", &["date"], 0), None);
+    }
+
+    #[test]
+    fn by_one_exec_comes_one_process() {
+        let mut clients = Clients::default();
+        client(&mut clients, 1, &["nerdctl", "exec", "-it", &ID[..12], "sh"]);
+        assert_eq!(asked(&mut clients, ID, &["sh"], 0), Some((1, Confidence::Linked)));
+        // Somebody else calls the same container by its name, while that shell is open.
+        client(&mut clients, 2, &["nerdctl", "exec", "web", "./script"]);
+        assert_eq!(asked(&mut clients, ID, &["/bin/sh", "./script"], 0), None);
+        client(&mut clients, 3, &["nerdctl", "exec", ID, "./script"]);
+        assert_eq!(asked(&mut clients, ID, &["/bin/sh", "./script"], 0), Some((3, Confidence::Linked)));
+        assert_eq!(asked(&mut clients, ID, &["/bin/sh", "./script"], 0), None);
+        // Of one that restarts a container come the first process and others.
+        client(&mut clients, 4, &["nerdctl", "restart", ID]);
+        for _ in 0..2 {
+            assert_eq!(asked(&mut clients, ID, &["/entrypoint"], 0), Some((4, Confidence::Linked)));
+        }
     }
 
     #[test]

@@ -5,10 +5,12 @@ mod containers;
 mod crictl;
 mod docker;
 mod init;
+mod nerdctl;
 mod other_doors;
 mod refused;
 mod ssh;
 mod stage;
+mod teleport;
 
 use std::{
     fmt,
@@ -77,6 +79,10 @@ const BY_KEY: Expected = Expected {
     files: None,
 };
 
+/// Only the shape of what an SSH server does tells that somebody came in, and the environment from where.
+const BY_SHAPE: Expected =
+    Expected { method: "", confidence: "likely", alerts: &["postern-access-not-allowed"], ..BY_KEY };
+
 /// Nobody comes in.
 const NOBODY: Expected =
     Expected { door: None, entry: None, user: "", remote: false, method: "", confidence: "", ..BY_KEY };
@@ -115,10 +121,13 @@ pub fn play(parts: &[String], mut say: impl FnMut(&str)) -> Score {
     let all = [ssh::SCENARIOS, refused::SCENARIOS, other_doors::SCENARIOS, containers::SCENARIOS].into_iter().flatten();
     let (no_groups, no_init) = (ssh::no_groups(), init::unavailable());
     let (no_docker, no_crictl) = (docker::unavailable(), crictl::unavailable());
+    let (no_nerdctl, no_teleport) = (nerdctl::unavailable(), teleport::unavailable());
     let all = all.map(|it| (it, None)).chain(ssh::GROUPS.iter().map(|it| (it, no_groups.as_ref())));
     let all = all.chain(init::SCENARIOS.iter().map(|it| (it, no_init.as_ref())));
     let all = all.chain(docker::SCENARIOS.iter().map(|it| (it, no_docker.as_ref())));
     let all = all.chain(crictl::SCENARIOS.iter().map(|it| (it, no_crictl.as_ref())));
+    let all = all.chain(nerdctl::SCENARIOS.iter().map(|it| (it, no_nerdctl.as_ref())));
+    let all = all.chain(teleport::SCENARIOS.iter().map(|it| (it, no_teleport.as_ref())));
     let mut score = Score::default();
     let mut stage = Stage::set();
     for (number, (scenario, unavailable)) in all.filter(|(it, _)| is_wanted(it)).enumerate() {

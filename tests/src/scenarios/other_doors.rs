@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::{BY_KEY, Expected, NOBODY, Scenario, stage::Stage};
+use super::{BY_KEY, BY_SHAPE, Expected, NOBODY, Scenario, stage::Stage};
 use crate::harness::{
     agent::{DEADLINE, is_exec_of},
     program::{run, until},
@@ -51,10 +51,6 @@ const CONSOLE: Expected = Expected {
     alerts: &["postern-access-not-allowed"],
     ..BY_KEY
 };
-
-/// Only the shape of what an SSH server does tells that somebody came in, and the environment from where.
-const BY_SHAPE: Expected =
-    Expected { method: "", confidence: "likely", alerts: &["postern-access-not-allowed"], ..BY_KEY };
 
 /// A program named like sshd that has somebody's login logged in sshd's name, and executes a program as sshd does.
 const IMPOSTOR: &str = r#"

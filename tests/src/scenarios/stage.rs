@@ -10,6 +10,7 @@ use crate::harness::{
     containerd::{Containerd, IMAGE, SLEEP},
     cri::{Kubelet, PodOptions, RunningPod},
     docker::Docker,
+    nerdctl::Nerdctl,
     sshd::{Another, Sshd},
     sudoers::Sudoers,
 };
@@ -21,6 +22,8 @@ pub(super) struct Stage {
     pub(super) sshd: Sshd,
     /// Upon containerd, from the first scenario on that asks for it.
     docker: Option<Docker>,
+    /// The same.
+    nerdctl: Option<Nerdctl>,
     pub(super) containerd: Containerd,
     pub(super) kubelet: Kubelet,
     /// By name.
@@ -111,12 +114,28 @@ impl Stage {
             user.name,
         ));
         server.wait_for_open_watch(Duration::from_secs(20));
-        Self { agent, another, sshd, docker: None, containerd, kubelet, pods, _server: server, _sudoers: sudoers }
+        Self {
+            agent,
+            another,
+            sshd,
+            docker: None,
+            nerdctl: None,
+            containerd,
+            kubelet,
+            pods,
+            _server: server,
+            _sudoers: sudoers,
+        }
     }
 
     /// Docker, which is started once somebody wants it: few nodes have it.
     pub(super) fn docker(&mut self) -> &Docker {
         self.docker.get_or_insert_with(|| Docker::start(&self.containerd))
+    }
+
+    /// `nerdctl` with a container of its own, from then on.
+    pub(super) fn nerdctl(&mut self) -> &Nerdctl {
+        self.nerdctl.get_or_insert_with(|| Nerdctl::start(&self.containerd))
     }
 
     /// What stands for whom in what is expected.

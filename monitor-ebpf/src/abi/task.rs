@@ -39,7 +39,7 @@ pub struct EntryMark {
     pub leader: ProcessKey,
     /// A [`LoginClass`].
     pub class: u32,
-    /// 1 for one of the [`SSH_SERVERS`] and what it forks, until that executes something else or tells PAM of a login.
+    /// 1 for one of the [`SSH_SERVERS`] and what it forks, until that executes something else.
     pub server: u32,
 }
 

@@ -107,7 +107,9 @@ fn mark_entry(task: Task<Address>) {
     let entry = EntryMark { login: process, leader: ProcessKey::NONE, class, server: 0 };
     if let Some(state) = TASKS.get_ptr_mut(process.tgid) {
         // SAFETY: the map's value lives until the program returns; only this process's own hooks write it.
-        unsafe { (*state).entry = entry };
+        let state = unsafe { &mut *state };
+        // Not every server tells PAM from where somebody comes.
+        state.entry = EntryMark { server: state.entry.server, ..entry };
     } else if TASKS
         .insert(process.tgid, TaskState { image: ProcessKey::NONE, entry, reported: 0, reserved: 0 }, 0)
         .is_err()

@@ -85,6 +85,8 @@ pub(super) struct OpenLogin {
     /// In nanoseconds since boot: the node's clock may be set while it is open.
     pub(super) since_ns: u64,
     pub(super) opened: bool,
+    /// Whether it is open and nobody was told yet.
+    pub(super) untold: bool,
     /// Whether the kernel side carries it in the marks of what is under it.
     pub(super) marked: bool,
     /// The first process that executed under it.
@@ -253,6 +255,7 @@ impl Entries {
             linked: None,
             since_ns: decoder.since_boot_ns(now),
             opened: true,
+            untold: false,
             marked: false,
             leader: Some(entry.leader),
             audit_session: None,
@@ -362,9 +365,11 @@ impl Entries {
             Arc::new(decoder.unknown(leader, b""))
         };
         let login = to_tick(arrival.mark.login);
+        let mut opened = None;
         if leader == arrival.process.key
             && let Some(open) = self.open.get_mut(&login)
         {
+            opened = open.first_program(arrival.client);
             open.leader = Some(leader);
             open.audit_session = arrival.process.credentials.audit_session;
             if class == LoginClass::Cron {
@@ -379,7 +384,7 @@ impl Entries {
             Some(open) => login_entry(open, login, leader),
             None => Entry { login: Some(login), ..Entry::new(door(class), leader) },
         };
-        Placed { entry: Arc::new(entry), leader: leader_process, opened: None }
+        Placed { entry: Arc::new(entry), leader: leader_process, opened }
     }
 
     /// Where a process belongs that was there before the agent, and the mark that the kernel side is to carry on. Parents
@@ -459,6 +464,7 @@ impl Entries {
             linked,
             since_ns: now_ns,
             opened: false,
+            untold: false,
             marked: true,
             leader: None,
             audit_session: None,

@@ -39,6 +39,7 @@ use self::{
     multiplexers::{Multiplexers, under_multiplexer},
     origins::Origins,
     refusals::{Refusal, Refusals},
+    remote::UNTOLD_NS,
     saved::Saved,
     steps::{announcement, audit_change, crossing, security_context, user_change},
 };
@@ -238,6 +239,7 @@ impl Pipeline {
         }
         let grown = self.refusals.overdue(now_ns);
         self.refused(grown, now_ns);
+        self.tell_untold(|_, open| now_ns.saturating_sub(open.since_ns) > UNTOLD_NS, now_ns);
         self.processes.expire(now_ns);
         self.multiplexers.tick(now_ns);
         self.admit_bounds(now_ns);
@@ -357,9 +359,8 @@ impl Pipeline {
         }
         self.tell(Body::EXEC, Some(lineage.clone()), container.as_ref(), now_ns);
         if let Some(login) = opened {
-            self.came(body.process, now_ns);
-            let enrichment = of_opened(&login);
-            self.session_event(Body::SessionOpened(login), body.process, enrichment, now_ns);
+            self.came(lineage.entry.as_ref().and_then(|entry| entry.login).unwrap_or(body.process), now_ns);
+            self.tell_opened(login, body.process, now_ns);
         }
         if let Some(disputed) = disputed {
             self.tell(Body::SessionDisputed(disputed), Some(lineage.clone()), container.as_ref(), now_ns);
@@ -467,13 +468,7 @@ impl Pipeline {
                 self.entries.opening(&self.decoder, process, login, asked, now_ns);
                 self.came(process, now_ns);
             }
-            Outcome::Opened { process } => {
-                if let Some(login) = self.entries.opened(process) {
-                    self.terminate(login.session.as_ref(), process);
-                    let enrichment = of_opened(&login);
-                    self.session_event(Body::SessionOpened(login), process, enrichment, now_ns);
-                }
-            }
+            Outcome::Opened { process } => self.opened(process, now_ns),
             Outcome::Failed { process, login, partial } => {
                 self.entries.abandon(process);
                 let concerned = |login: &Login| self.entries.concerns(login);
@@ -585,11 +580,6 @@ impl Pipeline {
             self.out.push(alert);
         }
     }
-}
-
-/// Whether all is known of a login whose session opens: what the login program says of it comes before, or not at all.
-fn of_opened(login: &Login) -> Enrichment {
-    if login.method.is_some() { Enrichment::Complete } else { Enrichment::Partial }
 }
 
 #[cfg(test)]

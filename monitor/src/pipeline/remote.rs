@@ -1,14 +1,18 @@
 //! Servers that let people in without PAM: no login is told of there, and who came in is known by the shape of what such a
 //! server does; from where, by what it puts into the environment of their first program. What opens this way is marked `likely`,
-//! unless it was sshd's and that has logged whom it let in.
+//! unless it was sshd's and that has logged whom it let in. One that does ask PAM to open the session, but does not say from where
+//! somebody comes, says that in the same place: that their session is open is told with their first program.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
-use postern_ebpf::abi::SSH_SERVERS;
+use postern_ebpf::abi::{ProcessKey, SSH_SERVERS};
 
-use super::entries::{Arrival, Entries, Placed, source};
+use super::{
+    Pipeline,
+    entries::{Arrival, Entries, OpenLogin, Placed, source},
+};
 use crate::{
-    event::{Confidence, Door, Entry, EntryType, Login, Process},
+    event::{Body, Confidence, Door, Enrichment, Entry, EntryType, Login, Process},
     process::{Decoder, to_tick},
 };
 
@@ -57,6 +61,9 @@ const SERVERS: [Server; 12] = [
     Server { program: "custom-script-extension", door: EntryType::CloudAgent, first: First::Shell },
 ];
 
+/// How long the first program of an open session is waited for, in nanoseconds. Whoever only forwards a port has none.
+pub(super) const UNTOLD_NS: u64 = 1_000_000_000;
+
 /// How the names of the programs begin that OpenSSH's server is made of.
 const OPENSSH: &str = "sshd";
 
@@ -92,6 +99,55 @@ fn server(arrival: &Arrival<'_>) -> Option<&'static Server> {
 /// Whether the kernel side is to look for a first program below this one.
 pub(super) fn is_ssh_server(process: &Process) -> bool {
     SSH_SERVERS.contains(&process.executable_name())
+}
+
+/// Whether it is a server that says from where somebody comes to their first program alone. `login`, which tailscaled executes, tells
+/// PAM.
+fn says_late(process: &Process) -> bool {
+    let is_anew = |server: &Server| matches!(server.first, First::Anew(_));
+    SERVERS.iter().any(|server| server.program == process.executable_name() && is_anew(server))
+}
+
+impl Pipeline {
+    /// PAM has opened somebody's session.
+    pub(super) fn opened(&mut self, process: ProcessKey, now_ns: u64) {
+        let Some(login) = self.entries.opened(process) else { return };
+        self.terminate(login.session.as_ref(), process);
+        let is_late = self.processes.get(process).is_some_and(|known| says_late(&known.process));
+        match self.entries.open.get_mut(&to_tick(process)).filter(|_| is_late && login.source.ip.is_none()) {
+            Some(open) => open.untold = true,
+            None => self.tell_opened(login, process, now_ns),
+        }
+    }
+
+    /// Tells that a session is open. Whether all is known of the login: what the login program says of it comes before, or not at all.
+    pub(super) fn tell_opened(&mut self, login: Arc<Login>, process: ProcessKey, now_ns: u64) {
+        let enrichment = if login.method.is_some() { Enrichment::Complete } else { Enrichment::Partial };
+        self.session_event(Body::SessionOpened(login), process, enrichment, now_ns);
+    }
+
+    /// Tells of those that nobody was told of, and for whose first program there is no more waiting.
+    pub(super) fn tell_untold(&mut self, is_due: impl Fn(ProcessKey, &OpenLogin) -> bool, now_ns: u64) {
+        let due = self.entries.open.iter_mut().filter(|(key, open)| open.untold && is_due(**key, open));
+        let due: Vec<_> = due.map(|(key, open)| (*key, open.first_program(None))).collect();
+        for (process, login) in due {
+            if let Some(login) = login {
+                self.tell_opened(login, process, now_ns);
+            }
+        }
+    }
+}
+
+impl OpenLogin {
+    /// Its first program is executed, or there will be none. Yields the login if nobody was told of it yet.
+    pub(super) fn first_program(&mut self, client: Option<SocketAddr>) -> Option<Arc<Login>> {
+        std::mem::take(&mut self.untold).then(|| {
+            if let Some(client) = client {
+                self.login = Arc::new(Login { source: source(client), ..Login::clone(&self.login) });
+            }
+            Arc::clone(&self.login)
+        })
+    }
 }
 
 impl Entries {

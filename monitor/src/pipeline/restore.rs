@@ -301,6 +301,7 @@ fn load_login(decoder: &Decoder, saved: &SavedLogin) -> Option<(ProcessKey, Open
         linked,
         since_ns: u64::try_from(saved.since).ok()?,
         opened: true,
+        untold: false,
         marked: saved.marked,
         leader: saved.leader.map(key),
         audit_session: saved.audit_session,

@@ -331,8 +331,8 @@ fn what_is_asked_of_the_runtime_belongs_to_whoever_asked() {
         (EntryType::RuntimeExec, "ops", Confidence::Linked)
     );
     assert!(session.link.as_ref().is_some_and(|link| link.starts_with("crictl (pid 111)")), "{session:?}");
-    // The same tool is still there, and names the same container.
-    assert_eq!(entered(62).entry_type(), EntryType::RuntimeExec);
+    // The tool is still there, and has got what it asked for: this one was asked for by somebody else.
+    assert_eq!(entered(62).entry_type(), EntryType::KubectlExec);
 }
 
 #[test]

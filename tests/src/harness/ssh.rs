@@ -135,15 +135,7 @@ impl Sshd {
 
     /// Logs in by key for a forwarded port only, and goes.
     pub fn tunnel(&self) {
-        let mut client = self.client_by_key();
-        let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port");
-        // Once the login is over, the port is listened on.
-        let mut client = client
-            .args(["-N", "-oExitOnForwardFailure=yes", "-L", &format!("127.0.0.1:{}:127.0.0.1:9", free.port())])
-            .spawn()
-            .expect("ssh starts");
-        until("the port is forwarded", DEADLINE, || TcpStream::connect(free).ok());
-        client.kill().and_then(|()| client.wait()).expect("it runs");
+        forward_only(&mut self.client_by_key());
     }
 
     /// Logs in by key, asks for nothing, and stays until the client is ended.
@@ -339,6 +331,22 @@ impl Drop for Session {
         let _ = self.client.kill();
         let _ = self.client.wait();
     }
+}
+
+/// Has a client, that has been told where to log in, forward a port and nothing else; connects to that, and ends the client once the
+/// other end has been tried.
+pub(super) fn forward_only(client: &mut Command) {
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port");
+    // Once the login is over, the port is listened on.
+    let mut client = client
+        .args(["-N", "-oExitOnForwardFailure=yes", "-L", &format!("127.0.0.1:{}:127.0.0.1:9", free.port())])
+        .spawn()
+        .expect("ssh starts");
+    let mut forwarded = until("the port is forwarded", DEADLINE, || TcpStream::connect(free).ok());
+    forwarded.set_read_timeout(Some(patient(DEADLINE))).expect("a deadline is allowed");
+    // Nobody listens at the other end.
+    forwarded.read_to_end(&mut Vec::new()).expect("the client closes it");
+    client.kill().and_then(|()| client.wait()).expect("it runs");
 }
 
 /// A file name for any user name.

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::{
     program::{Outcome, run, until, wait},
+    ssh::forward_only,
     typed::Typed,
 };
 
@@ -74,6 +75,11 @@ impl Teleport {
     /// Copies a file there, by the protocol before OpenSSH 9.0.
     pub fn scp(&self, from: &Path, to: &str) -> Outcome {
         run(self.client("/usr/bin/scp", "-P").arg("-O").arg(from).arg(format!("127.0.0.1:{to}")), b"", DEADLINE)
+    }
+
+    /// Logs in for a forwarded port only, and goes.
+    pub fn tunnel(&self) {
+        forward_only(self.client("/usr/bin/ssh", "-p").args(["-T", "127.0.0.1"]));
     }
 
     fn client(&self, program: &str, port: &str) -> Command {

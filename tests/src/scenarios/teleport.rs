@@ -51,4 +51,26 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         },
         expected: Expected { program: "teleport", ..BY_SHAPE },
     },
+    Scenario {
+        name: "Teleport with PAM, a command",
+        act: |s, m| {
+            at(s, Some("sshd"), |_, teleport| {
+                teleport.command(&format!("/bin/echo {m}; :")).succeeded();
+            });
+        },
+        expected: Expected { confidence: "certain", ..BY_SHAPE },
+    },
+    Scenario {
+        name: "Teleport with PAM, a shell on a terminal, and sudo",
+        act: |s, m| {
+            at(s, Some("sshd"), |_, teleport| sudo(teleport, m));
+        },
+        expected: Expected { confidence: "certain", chain: &["root"], ..BY_SHAPE },
+    },
+    Scenario {
+        name: "Teleport with PAM, a forwarded port alone",
+        act: |s, _| at(s, Some("sshd"), |_, teleport| teleport.tunnel()),
+        // What it forwards by executes nothing: nobody says from where.
+        expected: Expected { entry: None, remote: false, ..BY_SHAPE },
+    },
 ];

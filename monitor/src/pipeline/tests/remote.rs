@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use postern_ebpf::abi::ExecBody;
+use postern_ebpf::abi::{EntryMark, ExecBody, LoginCall, LoginClass};
 
 use super::{exec, names, pipeline, replay as feed};
 use crate::{
     event::{Body, Confidence, Enrichment, Event, Login, LoginMethod},
-    pipeline::Pipeline,
+    pipeline::{Pipeline, remote::UNTOLD_NS},
     process::{proc_text::SshConnection, seed::SeedProcess},
     replay::{Exec, Written, key},
 };
@@ -142,6 +142,49 @@ fn what_a_server_has_its_helpers_do_is_no_session() {
     for runner in ["/usr/bin/google_metadata_script_runner", "/usr/bin/gce_metadata_script_runner"] {
         assert!(opens(&[runner, "startup"], &["/bin/sh"], |_| {}), "{runner}");
     }
+}
+
+/// Teleport has PAM open a session, with or without an address.
+fn let_in_by_pam(address: Option<&str>) -> (Pipeline, Vec<Event>) {
+    let teleport = Exec { pid: 100, previous: 1, path: "/bin/teleport", args: &["teleport", "exec"], cgroup: "/" };
+    let mut records = vec![Written::exec(0, teleport, |_| {}), Written::login(1, 100, LoginCall::Start, "sshd")];
+    records.extend(address.map(|address| Written::remote(2, 100, address)));
+    records.push(Written::login(3, 100, LoginCall::OpenSession, ""));
+    records.push(Written::login(4, 100, LoginCall::SessionOpened, ""));
+    let mut pipeline = pipeline();
+    let events = feed(&mut pipeline, &records);
+    (pipeline, events)
+}
+
+#[test]
+fn a_server_that_does_not_tell_pam_from_where_somebody_comes_tells_their_first_program() {
+    const OPENED: [&str; 2] = ["session-opened", "alert"];
+    let (_, events) = let_in_by_pam(Some("192.0.2.7"));
+    assert_eq!(names(&events)[1..], OPENED, "it waits for nothing");
+
+    let (mut pipeline, events) = let_in_by_pam(None);
+    assert_eq!(names(&events), ["exec"]);
+    let mark = EntryMark { login: key(100), leader: key(101), class: LoginClass::Sshd as u32, ..EntryMark::default() };
+    let shell = Exec { pid: 101, previous: 100, path: "/bin/sh", args: &["sh"], cgroup: "/" };
+    let shell = Written::exec_in(5, shell, b"SSH_CONNECTION=192.0.2.7 40022 198.51.100.1 22\0", |it| it.entry = mark);
+    let events = feed(&mut pipeline, &[shell, Written::login(6, 100, LoginCall::CloseSession, "")]);
+    assert_eq!(names(&events), ["exec", "session-opened", "alert", "session-closed"]);
+    assert_eq!(from(&events[..3]), Some(("192.0.2.7".into(), Some(40_022), "192.0.2.7".into())));
+    assert!(events[1].login().is_some_and(|login| login.source.claimed && login.user.as_ref() == "ops"));
+
+    // Whoever only forwards a port has no first program.
+    let (mut pipeline, _) = let_in_by_pam(None);
+    pipeline.tick(UNTOLD_NS);
+    assert_eq!(names(&feed(&mut pipeline, &[])), [""; 0]);
+    pipeline.tick(2 * UNTOLD_NS);
+    assert_eq!(names(&feed(&mut pipeline, &[])), OPENED);
+    pipeline.tick(4 * UNTOLD_NS);
+    let closed = feed(&mut pipeline, &[Written::login(5, 100, LoginCall::CloseSession, "")]);
+    assert_eq!(names(&closed), ["session-closed"]);
+
+    let (mut pipeline, _) = let_in_by_pam(None);
+    let closed = feed(&mut pipeline, &[Written::login(5, 100, LoginCall::CloseSession, "")]);
+    assert_eq!(names(&closed), ["session-opened", "alert", "session-closed"]);
 }
 
 #[test]

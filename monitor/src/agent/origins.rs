@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead as _, BufReader, Read as _},
+    iter,
     net::{IpAddr, SocketAddr},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
@@ -19,6 +20,8 @@ use crate::{
 
 /// How many descriptors of a process are looked at.
 const DESCRIPTORS_MAX: usize = 4_096;
+/// How many of the processes that a carrier has forked: one, if it is sshd.
+const CHILDREN_MAX: usize = 8;
 /// How much of the kernel's table of connections is read, in bytes: 100,000 of them.
 const TABLE_BYTES: u64 = 16 << 20;
 
@@ -30,13 +33,14 @@ pub(super) fn holders(question: &Question) -> Holders {
             "processes were not looked at: it may not be known in which session somebody came in"
         );
     }
-    find(question.ip, question.port, question.server, &question.among)
+    let Question { ip, port, server, among, carriers, .. } = question;
+    find(*ip, *port, *server, among, carriers)
 }
 
-fn find(ip: IpAddr, port: Option<u16>, server: ProcessKey, among: &[ProcessKey]) -> Holders {
+fn find(ip: IpAddr, port: Option<u16>, server: ProcessKey, among: &[ProcessKey], carriers: &[ProcessKey]) -> Holders {
     let mut tables = Tables { ip, read: FxHashMap::default() };
     let servers = namespace(server).unwrap_or_default();
-    let own = sockets(server).unwrap_or_default();
+    let own = sockets(server.tgid).unwrap_or_default();
     let here = tables.of(&servers, server);
     let is_it = |it: &&Connection| it.remote.ip() == ip && port.is_none_or(|port| it.remote.port() == port);
     let accepted = here.iter().find(|it| own.contains(&it.inode) && is_it(it));
@@ -65,13 +69,19 @@ fn find(ip: IpAddr, port: Option<u16>, server: ProcessKey, among: &[ProcessKey])
         if wanted.is_empty() {
             continue;
         }
-        match sockets(process) {
+        match sockets(process.tgid) {
             Ok(sockets) if wanted.is_disjoint(&sockets) => {}
             Ok(_) => holders.found.push(process),
             Err(_) => holders.unseen.push(process),
         }
     }
-    holders.others &= holders.found.is_empty();
+    let has_it = |process: u32| sockets(process).is_ok_and(|sockets| !here.is_disjoint(&sockets));
+    // Those who came in may have forwarded it, if nobody in their sessions has it.
+    if holders.others && holders.found.is_empty() {
+        let carries = |carrier: &&ProcessKey| iter::once(carrier.tgid).chain(children(carrier.tgid)).any(has_it);
+        holders.carried = carriers.iter().filter(carries).copied().collect();
+    }
+    holders.others &= holders.found.is_empty() && holders.carried.is_empty();
     holders
 }
 
@@ -120,9 +130,16 @@ fn namespace(process: ProcessKey) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{}/ns/net", process.tgid)).ok()
 }
 
+/// What a process with one thread has forked and what runs still, where the kernel tells (`CONFIG_PROC_CHILDREN`, which distributions
+/// set).
+fn children(process: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    text.split_ascii_whitespace().take(CHILDREN_MAX).filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// The inodes of the sockets that a process has.
-fn sockets(process: ProcessKey) -> io::Result<FxHashSet<u64>> {
-    let descriptors = fs::read_dir(format!("/proc/{}/fd", process.tgid))?.take(DESCRIPTORS_MAX);
+fn sockets(process: u32) -> io::Result<FxHashSet<u64>> {
+    let descriptors = fs::read_dir(format!("/proc/{process}/fd"))?.take(DESCRIPTORS_MAX);
     let links = descriptors.filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok());
     Ok(links.filter_map(|link| proc_text::socket(link.as_os_str().as_bytes())).collect())
 }
@@ -131,6 +148,7 @@ fn sockets(process: ProcessKey) -> io::Result<FxHashSet<u64>> {
 mod tests {
     use std::{
         net::{TcpListener, TcpStream},
+        os::fd::OwnedFd,
         process::{Command, Stdio},
     };
 
@@ -148,7 +166,8 @@ mod tests {
             let stream = TcpStream::connect(server).expect("it listens");
             let client = stream.local_addr().expect("an address");
             let (accepted, _) = listener.accept().expect("it is there");
-            let find = |end: SocketAddr, server, among: &[ProcessKey]| find(end.ip(), Some(end.port()), server, among);
+            let find =
+                |end: SocketAddr, server, among: &[ProcessKey]| find(end.ip(), Some(end.port()), server, among, &[]);
             let holders = find(client, own, &[other, gone, own]);
             assert_eq!((&*holders.found, &*holders.unseen, holders.others), (&[own][..], &[gone][..], false));
             // A server that has none of it, but is in the same place.
@@ -158,9 +177,32 @@ mod tests {
             assert_eq!((&*holders.found, holders.others), (&[][..], true));
             let holders = find(server, own, &[own]);
             assert_eq!(holders.found, [own], "the server's own end, if that were asked for");
-            assert_eq!(super::find(client.ip(), None, own, &[own]).found, [own], "the port is that of what it has");
-            assert!(super::find(client.ip(), None, other, &[own]).found.is_empty());
-            drop((accepted, stream, listener));
+            assert_eq!(
+                super::find(client.ip(), None, own, &[own], &[]).found,
+                [own],
+                "the port is that of what it has"
+            );
+            assert!(super::find(client.ip(), None, other, &[own], &[]).found.is_empty());
+            // A shell that has the connection no more, but a child of it does.
+            let mut shell = Command::new("/bin/sh")
+                .args(["-c", "exec 3<&0 0</dev/null; cat <&3 & exec 3<&-; echo ready; wait"])
+                .stdin(OwnedFd::from(stream.try_clone().expect("one more descriptor")))
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("a shell runs");
+            BufReader::new(shell.stdout.take().expect("it is piped"))
+                .read_line(&mut String::new())
+                .expect("it is ready");
+            let carrier = process(shell.id());
+            for (carriers, carried) in [(&[gone, carrier][..], &[carrier][..]), (&[own], &[own]), (&[other, gone], &[])]
+            {
+                let holders = super::find(client.ip(), Some(client.port()), other, &[gone], carriers);
+                assert_eq!((&*holders.carried, holders.others), (carried, carried.is_empty()), "{carriers:?}");
+            }
+            assert!(super::find(client.ip(), Some(client.port()), other, &[own], &[carrier]).carried.is_empty());
+            drop(accepted);
+            shell.wait().expect("it ends with what it reads");
+            drop((stream, listener));
             let holders = find(client, own, &[own]);
             assert_eq!((&*holders.found, holders.others), (&[][..], false));
         }

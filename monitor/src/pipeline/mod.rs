@@ -251,6 +251,7 @@ impl Pipeline {
         self.files_watched(false);
         let grown = self.refusals.finish();
         self.refused(grown, now_ns);
+        self.tell_untold(|_, _| true, now_ns);
         self.release(u64::MAX);
     }
 

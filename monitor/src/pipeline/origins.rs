@@ -1,6 +1,7 @@
 //! In which session somebody came in who comes from this node itself: `ssh` typed in one opens another, and no lineage leads from
-//! sshd to whoever typed it. The connection does: its client's end belongs to a process of that session. Whose it is stands in
-//! /proc, which is not read here: it is asked for, and answered before anything is told of the new session.
+//! sshd to whoever typed it. The connection does: its client's end belongs to a process of that session, or to the sshd that carries
+//! it and forwards a port. Whose it is stands in /proc, which is not read here: it is asked for, and answered before anything is told of
+//! the new session.
 //!
 //! A client may be gone a moment after the session has opened. So it is asked twice: as soon as sshd says from where somebody
 //! comes, if a client runs at all in a session, and where that yields nothing, when the session opens.
@@ -8,11 +9,11 @@
 use std::{cmp::Reverse, net::IpAddr, sync::Arc};
 
 use postern_ebpf::abi::ProcessKey;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
-use super::Pipeline;
+use super::{Pipeline, entries::OpenLogin};
 use crate::{
-    event::{Confidence, Origin, Process, Session},
+    event::{Confidence, EntryType, Origin, Process, Session},
     process::{Known, to_tick},
 };
 
@@ -56,6 +57,8 @@ pub struct Question {
     pub among: Vec<ProcessKey>,
     /// How many more there are than are asked for.
     pub left_out: usize,
+    /// The processes of sshd that carry other sessions: what they forward, they or their children connect to.
+    pub carriers: Vec<ProcessKey>,
 }
 
 /// The answer.
@@ -65,6 +68,8 @@ pub struct Holders {
     pub found: Vec<ProcessKey>,
     /// Those that could not be looked at: mostly, because they have ended.
     pub unseen: Vec<ProcessKey>,
+    /// Carriers that have it.
+    pub carried: Vec<ProcessKey>,
     /// Whether somebody else has it.
     pub others: bool,
 }
@@ -98,7 +103,9 @@ impl Pipeline {
             let (among, left_out) = self.among(None);
             let ip = ip.to_canonical();
             let asked_ns = now_ns;
-            let question = Question { session: None, asked_ns, server: process, ip, port: None, among, left_out };
+            let carriers = Vec::new();
+            let question =
+                Question { session: None, asked_ns, server: process, ip, port: None, among, left_out, carriers };
             self.origins.questions.push(question);
         }
     }
@@ -114,12 +121,15 @@ impl Pipeline {
             return;
         }
         let (among, left_out) = self.among(Some(session));
+        let carriers = self.carriers(session);
         // Nobody else is in, mostly.
-        if among.is_empty() && self.late(Some(session), now_ns).next().is_none() {
+        if among.is_empty() && carriers.is_empty() && self.late(Some(session), now_ns).next().is_none() {
             return;
         }
         let (session, ip, port) = (Some(Arc::clone(session)), ip.to_canonical(), login.source.port);
-        self.origins.questions.push(Question { session, asked_ns: now_ns, server: process, ip, port, among, left_out });
+        let asked_ns = now_ns;
+        let question = Question { session, asked_ns, server: process, ip, port, among, left_out, carriers };
+        self.origins.questions.push(question);
     }
 
     /// Notes in which session it was, if it was one and no other.
@@ -127,7 +137,14 @@ impl Pipeline {
         let Question { session, server, asked_ns, ip, .. } = question;
         let own = session.as_deref();
         let known = |keys: &[ProcessKey]| keys.iter().filter_map(|key| self.processes.get(*key)).collect::<Vec<_>>();
-        let found = the_one(&known(&holders.found), own, Confidence::Linked, "has the connection");
+        let of =
+            |known: Vec<&'_ Known>| known.into_iter().filter_map(|known| candidate(known, own)).collect::<Vec<_>>();
+        let carried = holders.carried.iter().filter_map(|key| {
+            let session = self.entries.open.get(&to_tick(*key))?.login.session.clone()?;
+            Some((session, format!("sshd (pid {})", key.tgid)))
+        });
+        let found = the_one(of(known(&holders.found)), Confidence::Linked, "has the connection")
+            .or_else(|| the_one(carried, Confidence::Linked, "forwards the connection"));
         let Some(session) = session else {
             if self.origins.coming.len() >= COMING_MAX {
                 self.origins.coming.clear();
@@ -141,9 +158,8 @@ impl Pipeline {
             // can be it.
             let may_be = |known: &&Known| is_client(&known.process) && (!holders.others || forks(&known.process));
             let unseen = known(&holders.unseen).into_iter().chain(self.late(own, *asked_ns)).filter(may_be);
-            let unseen: Vec<_> = unseen.filter(|_| may_be_here).collect();
-            let how = "ended as it began, and no other client of another session did";
-            the_one(&unseen, own, Confidence::Likely, how)
+            let unseen = unseen.filter(|_| may_be_here).filter_map(|known| candidate(known, own));
+            the_one(unseen, Confidence::Likely, "ended as it began, and no other client of another session did")
         });
         if let Some(origin) = origin {
             // It opens once.
@@ -157,6 +173,17 @@ impl Pipeline {
         among.sort_by_key(|known| (!is_client(&known.process), Reverse(known.process.key.start_ns)));
         let left_out = among.len().saturating_sub(HOLDERS_MAX);
         (among.into_iter().take(HOLDERS_MAX).map(|known| known.process.key).collect(), left_out)
+    }
+
+    /// Who carries other sessions.
+    fn carriers(&self, session: &Session) -> Vec<ProcessKey> {
+        // A server without PAM has its first program for its login.
+        let carries = |open: &OpenLogin| {
+            let is_other = open.login.session.as_ref().is_some_and(|other| other.id != session.id);
+            open.opened && open.marked && open.entry_type == EntryType::Sshd && is_other
+        };
+        let open = self.entries.open.iter().filter(|(_, open)| carries(open));
+        open.map(|(key, _)| *key).take(HOLDERS_MAX).collect()
     }
 
     /// Clients in other sessions that ended a moment before.
@@ -185,18 +212,28 @@ fn forks(process: &Process) -> bool {
     process.args.iter().any(|it| it.strip_prefix('-').is_some_and(|options| options.contains('f')))
 }
 
-/// The session that all of these are in, if it is one; the first stands for it.
-fn the_one(processes: &[&Known], session: Option<&Session>, confidence: Confidence, how: &str) -> Option<Origin> {
-    let sessions = || processes.iter().filter_map(|known| other(known, session));
-    let ids: FxHashSet<&str> = sessions().map(|it| &*it.id).collect();
-    let (first, process) = (sessions().next()?, &processes.first()?.process);
+/// A process of another session, by its name and number.
+fn candidate(known: &Known, session: Option<&Session>) -> Option<(Arc<Session>, String)> {
+    let process = &known.process;
+    let name = format!("{} (pid {})", process.executable_name(), process.key.tgid);
+    Some((Arc::clone(other(known, session)?), name))
+}
+
+/// The session that all of these are of, if it is one; the first stands for it.
+fn the_one(
+    candidates: impl IntoIterator<Item = (Arc<Session>, String)>,
+    confidence: Confidence,
+    how: &str,
+) -> Option<Origin> {
+    let mut candidates = candidates.into_iter();
+    let (first, process) = candidates.next()?;
     // What is only likely does not become surer by one more step.
     let confidence = if first.confidence == Confidence::Likely { Confidence::Likely } else { confidence };
-    (ids.len() == 1).then(|| Origin {
+    candidates.all(|(other, _)| other.id == first.id).then(|| Origin {
         id: Arc::clone(&first.id),
         door: first.door,
         user: Arc::clone(&first.user),
         confidence,
-        reason: format!("{} (pid {}) {how}", process.executable_name(), process.key.tgid).into(),
+        reason: format!("{process} {how}").into(),
     })
 }

@@ -11,9 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tempfile::TempDir;
+
 use super::{
     program::{Outcome, patient, run, until, wait},
-    sshd::{Sshd, make_key},
+    sshd::{SshUser, Sshd, make_key},
     typed::Typed,
 };
 
@@ -136,6 +138,18 @@ impl Sshd {
     /// Logs in by key for a forwarded port only, and goes.
     pub fn tunnel(&self) {
         forward_only(&mut self.client_by_key());
+    }
+
+    /// Logs in by key for a port that leads to this server, by which another user logs in and runs a command.
+    pub fn through_tunnel(&self, user: &SshUser, command: &str) -> Outcome {
+        let mut client = self.client_by_key();
+        let to = format!("127.0.0.1:{}", self.port());
+        let (mut client, port) = forward(&mut client, &to);
+        let mut other = self.client("publickey", &user.name);
+        other.arg("-i").arg(&user.key).args(["-T", "127.0.0.1", command]);
+        let outcome = run(&mut self.elsewhere(&other, port), b"", DEADLINE);
+        client.kill().and_then(|()| client.wait()).expect("it runs");
+        outcome
     }
 
     /// Logs in by key, asks for nothing, and stays until the client is ended.
@@ -336,17 +350,28 @@ impl Drop for Session {
 /// Has a client, that has been told where to log in, forward a port and nothing else; connects to that, and ends the client once the
 /// other end has been tried.
 pub(super) fn forward_only(client: &mut Command) {
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port");
-    // Once the login is over, the port is listened on.
-    let mut client = client
-        .args(["-N", "-oExitOnForwardFailure=yes", "-L", &format!("127.0.0.1:{}:127.0.0.1:9", free.port())])
-        .spawn()
-        .expect("ssh starts");
-    let mut forwarded = until("the port is forwarded", DEADLINE, || TcpStream::connect(free).ok());
+    let (mut client, port) = forward(client, "127.0.0.1:9");
+    let mut forwarded = TcpStream::connect(("127.0.0.1", port)).expect("it is forwarded");
     forwarded.set_read_timeout(Some(patient(DEADLINE))).expect("a deadline is allowed");
     // Nobody listens at the other end.
     forwarded.read_to_end(&mut Vec::new()).expect("the client closes it");
     client.kill().and_then(|()| client.wait()).expect("it runs");
+}
+
+/// Has a client forward a port and nothing else. Returns it, and which port that is, once the login is over.
+fn forward(client: &mut Command, to: &str) -> (Child, u16) {
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port");
+    // Another socket says that it is ready, so that nothing is forwarded for that alone.
+    let ready = TempDir::new().expect("a folder");
+    let socket = ready.path().join("ready");
+    let client = client
+        .args(["-N", "-oExitOnForwardFailure=yes", "-oControlMaster=yes", "-S"])
+        .arg(&socket)
+        .args(["-L", &format!("127.0.0.1:{}:{to}", free.port())])
+        .spawn()
+        .expect("ssh starts");
+    until("the port is forwarded", DEADLINE, || socket.exists().then_some(()));
+    (client, free.port())
 }
 
 /// A file name for any user name.

@@ -245,6 +245,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         expected: Expected { before: &["USER"], from: IN_THE_FIRST, chain: &["root"], ..BY_KEY },
     },
     Scenario {
+        name: "ssh through a port that another session forwards",
+        act: |s, m| {
+            s.sshd.through_tunnel(&s.another.user, &format!("/bin/echo {m}")).succeeded();
+        },
+        expected: Expected { before: &["USER"], from: IN_THE_FIRST, user: "ANOTHER", alerts: NOT_ALLOWED, ..BY_KEY },
+    },
+    Scenario {
         name: "ssh from two sessions of one account at once",
         act: two_at_once,
         expected: Expected {

@@ -89,6 +89,22 @@ fn one_connection_of_two_people_is_nobodys() {
 }
 
 #[test]
+fn whoever_forwards_a_port_is_who_came_in_by_it() {
+    let (mut pipeline, _) = two_are_in();
+    let questions = comes_in(&mut pipeline, 30, "127.0.0.1 40022");
+    assert_eq!(questions[0].carriers, [key(100)], "the other server has no process of which PAM was told");
+    let carried = Holders { carried: vec![key(100)], ..Holders::default() };
+    let origin = told(&mut pipeline, questions, carried);
+    assert_eq!(said(origin.as_ref()), Some(("ops", "linked", "sshd (pid 100) forwards the connection")));
+    // A process that has it comes first.
+    let (mut pipeline, _) = two_are_in();
+    let questions = comes_in(&mut pipeline, 30, "127.0.0.1 40022");
+    let both = Holders { found: vec![key(110)], carried: vec![key(100)], ..Holders::default() };
+    let origin = told(&mut pipeline, questions, both);
+    assert_eq!(said(origin.as_ref()), Some(("ops", "linked", "bash (pid 110) has the connection")));
+}
+
+#[test]
 fn a_client_that_was_gone_before_it_was_looked_at_is_likely_if_it_is_the_only_one() {
     let gone = |pids: &[u32], others| Holders {
         unseen: pids.iter().map(|pid| key(*pid)).collect(),

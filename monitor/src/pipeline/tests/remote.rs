@@ -183,6 +183,10 @@ fn a_server_that_does_not_tell_pam_from_where_somebody_comes_tells_their_first_p
     assert_eq!(names(&closed), ["session-closed"]);
 
     let (mut pipeline, _) = let_in_by_pam(None);
+    pipeline.finish(0);
+    assert_eq!(names(&feed(&mut pipeline, &[])), OPENED, "the agent stops");
+
+    let (mut pipeline, _) = let_in_by_pam(None);
     let closed = feed(&mut pipeline, &[Written::login(5, 100, LoginCall::CloseSession, "")]);
     assert_eq!(names(&closed), ["session-opened", "alert", "session-closed"]);
 }

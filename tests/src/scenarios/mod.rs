@@ -4,6 +4,7 @@
 mod containers;
 mod crictl;
 mod docker;
+mod engines;
 mod init;
 mod nerdctl;
 mod other_doors;

@@ -75,13 +75,14 @@ fn find(ip: IpAddr, port: Option<u16>, server: ProcessKey, among: &[ProcessKey],
             Err(_) => holders.unseen.push(process),
         }
     }
-    let has_it = |process: u32| sockets(process).is_ok_and(|sockets| !here.is_disjoint(&sockets));
-    // Those who came in may have forwarded it, if nobody in their sessions has it.
-    if holders.others && holders.found.is_empty() {
+    holders.others &= holders.found.is_empty();
+    if holders.others {
+        // Those who came in may have forwarded it, if nobody in their sessions has it.
+        let has_it = |process: u32| sockets(process).is_ok_and(|sockets| !here.is_disjoint(&sockets));
         let carries = |carrier: &&ProcessKey| iter::once(carrier.tgid).chain(children(carrier.tgid)).any(has_it);
         holders.carried = carriers.iter().filter(carries).copied().collect();
+        holders.others = holders.carried.is_empty();
     }
-    holders.others &= holders.found.is_empty() && holders.carried.is_empty();
     holders
 }
 

@@ -14,7 +14,6 @@ use super::Pipeline;
 use crate::{
     event::{AgentEvent, Body, Enrichment, Event, FileAction, FileChange},
     files::Touch,
-    process::to_tick,
     process::{Known, text::printable},
 };
 
@@ -188,7 +187,7 @@ impl Pipeline {
     }
 
     fn close_now(&mut self, process: ProcessKey, now_ns: u64) {
-        self.tell_untold(|opener, _| opener == to_tick(process), now_ns);
+        self.tell_if_untold(process, now_ns);
         if let Some(login) = self.entries.close(process, now_ns) {
             self.forget_session(&login);
             self.session_event(Body::SessionClosed(login), process, Enrichment::Complete, now_ns);

@@ -239,7 +239,7 @@ impl Pipeline {
         }
         let grown = self.refusals.overdue(now_ns);
         self.refused(grown, now_ns);
-        self.tell_untold(|_, open| now_ns.saturating_sub(open.since_ns) > UNTOLD_NS, now_ns);
+        self.tell_untold(UNTOLD_NS, now_ns);
         self.processes.expire(now_ns);
         self.multiplexers.tick(now_ns);
         self.admit_bounds(now_ns);
@@ -251,7 +251,7 @@ impl Pipeline {
         self.files_watched(false);
         let grown = self.refusals.finish();
         self.refused(grown, now_ns);
-        self.tell_untold(|_, _| true, now_ns);
+        self.tell_untold(0, now_ns);
         self.release(u64::MAX);
     }
 

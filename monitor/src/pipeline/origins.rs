@@ -120,8 +120,10 @@ impl Pipeline {
             let _ = session.from.set(origin);
             return;
         }
-        let (among, left_out) = self.among(Some(session));
-        let carriers = self.carriers(session);
+        let (among, mut left_out) = self.among(Some(session));
+        let mut carriers = self.carriers(session);
+        left_out += carriers.len().saturating_sub(HOLDERS_MAX);
+        carriers.truncate(HOLDERS_MAX);
         // Nobody else is in, mostly.
         if among.is_empty() && carriers.is_empty() && self.late(Some(session), now_ns).next().is_none() {
             return;
@@ -137,13 +139,12 @@ impl Pipeline {
         let Question { session, server, asked_ns, ip, .. } = question;
         let own = session.as_deref();
         let known = |keys: &[ProcessKey]| keys.iter().filter_map(|key| self.processes.get(*key)).collect::<Vec<_>>();
-        let of =
-            |known: Vec<&'_ Known>| known.into_iter().filter_map(|known| candidate(known, own)).collect::<Vec<_>>();
+        let found = known(&holders.found).into_iter().filter_map(|known| candidate(known, own));
         let carried = holders.carried.iter().filter_map(|key| {
             let session = self.entries.open.get(&to_tick(*key))?.login.session.clone()?;
             Some((session, format!("sshd (pid {})", key.tgid)))
         });
-        let found = the_one(of(known(&holders.found)), Confidence::Linked, "has the connection")
+        let found = the_one(found, Confidence::Linked, "has the connection")
             .or_else(|| the_one(carried, Confidence::Linked, "forwards the connection"));
         let Some(session) = session else {
             if self.origins.coming.len() >= COMING_MAX {
@@ -183,7 +184,7 @@ impl Pipeline {
             open.opened && open.marked && open.entry_type == EntryType::Sshd && is_other
         };
         let open = self.entries.open.iter().filter(|(_, open)| carries(open));
-        open.map(|(key, _)| *key).take(HOLDERS_MAX).collect()
+        open.map(|(key, _)| *key).collect()
     }
 
     /// Clients in other sessions that ended a moment before.

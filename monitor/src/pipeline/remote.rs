@@ -126,14 +126,20 @@ impl Pipeline {
         self.session_event(Body::SessionOpened(login), process, enrichment, now_ns);
     }
 
-    /// Tells of those that nobody was told of, and for whose first program there is no more waiting.
-    pub(super) fn tell_untold(&mut self, is_due: impl Fn(ProcessKey, &OpenLogin) -> bool, now_ns: u64) {
-        let due = self.entries.open.iter_mut().filter(|(key, open)| open.untold && is_due(**key, open));
-        let due: Vec<_> = due.map(|(key, open)| (*key, open.first_program(None))).collect();
-        for (process, login) in due {
-            if let Some(login) = login {
-                self.tell_opened(login, process, now_ns);
-            }
+    /// Tells of those that have waited so long for their first program.
+    pub(super) fn tell_untold(&mut self, waited_ns: u64, now_ns: u64) {
+        let is_due = |open: &OpenLogin| open.untold && now_ns.saturating_sub(open.since_ns) >= waited_ns;
+        let due: Vec<_> = self.entries.open.iter().filter(|(_, open)| is_due(open)).map(|(key, _)| *key).collect();
+        for process in due {
+            self.tell_if_untold(process, now_ns);
+        }
+    }
+
+    /// Tells of it if nobody was told: there is no more waiting for its first program.
+    pub(super) fn tell_if_untold(&mut self, process: ProcessKey, now_ns: u64) {
+        let open = self.entries.open.get_mut(&to_tick(process));
+        if let Some(login) = open.and_then(|open| open.first_program(None)) {
+            self.tell_opened(login, process, now_ns);
         }
     }
 }

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use super::{Behaviour, no_kernel};
 use crate::harness::{
     agent::{Agent, DEADLINE, action, is_exec_of, text},
-    fluentd::{FluentdServer, Options, reserve_port},
-    program::until,
+    fluentd::{FluentdServer, Options},
+    program::{free_address, until},
 };
 
 pub(super) const BEHAVIOURS: &[Behaviour] = &[
@@ -118,7 +118,7 @@ fn wrong_key() {
 }
 
 fn down() {
-    let port = reserve_port();
+    let port = free_address().port();
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("events.json");
     let configuration = format!(
@@ -138,7 +138,7 @@ fn down() {
 }
 
 fn overflow() {
-    let port = reserve_port();
+    let port = free_address().port();
     let configuration = format!(
         "sinks:\n- {{type: stdout, format: json}}\n\
          - {{type: fluentd, name: narrow, address: 'tcp://127.0.0.1:{port}', queue_size: 1MiB}}\n\

@@ -55,12 +55,6 @@ pub fn program() -> PathBuf {
         .expect("the agent is built before the tests: `cargo build -p postern`")
 }
 
-/// A port of the loopback that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
-}
-
 /// The configuration, and where the agent serves and keeps what no two agents may share.
 fn text_of(configuration: &str, admin: &str, state: &Path) -> String {
     let state = if configuration.contains("state:") {
@@ -87,7 +81,7 @@ impl Agent {
     /// The same, without waiting.
     pub fn start_unready(configuration: &str) -> Self {
         let directory = TempDir::with_prefix("postern-test-").expect("a temporary folder");
-        let admin = format!("127.0.0.1:{}", free_port());
+        let admin = program::free_address().to_string();
         let file = directory.path().join("postern.yaml");
         let state = directory.path().join("sessions.json");
         fs::write(&file, text_of(configuration, &admin, &state)).expect("a configuration");

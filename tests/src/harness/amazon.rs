@@ -14,10 +14,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::{
-    process::{Pid, Signal, kill_process},
-    thread::{LinkNameSpaceType, move_into_link_name_space},
-};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use rustls::{ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -26,7 +23,7 @@ use tungstenite::{Message, WebSocket, handshake::derive_accept_key, protocol::Ro
 
 use super::{
     agent::DEADLINE,
-    program::{until, wait},
+    program::{end, until},
     tls,
 };
 
@@ -120,11 +117,8 @@ impl AmazonAgent {
 
 impl Drop for AmazonAgent {
     fn drop(&mut self) {
-        // It ends its workers then. Either fails if it has ended already.
-        let _ = kill_process(Pid::from_child(&self.agent), Signal::TERM);
-        if wait(&mut self.agent, DEADLINE).is_none() {
-            let _ = self.agent.kill().and_then(|()| self.agent.wait());
-        }
+        // It ends its workers then.
+        end(&mut self.agent, DEADLINE);
         // Those of documents and sessions go on without it for some seconds, and write. A test that has failed has said enough.
         if !thread::panicking() {
             until("its workers end", DEADLINE, || (in_network_of(self.network.id()) <= 1).then_some(()));

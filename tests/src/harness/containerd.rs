@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -159,11 +158,7 @@ impl Drop for Containerd {
             }
         }
         // Shims leave by themselves when their last container is gone.
-        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        if program::wait(&mut self.child, DEADLINE).is_none() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+        program::end(&mut self.child, DEADLINE);
         unmount_below(self.folder.path());
     }
 }

@@ -8,22 +8,17 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{
     containerd::{Containerd, SLEEP, tar},
-    program::{self, Outcome, run},
+    engine::Engine,
+    program::{end, until},
 };
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const DOCKERD: &str = "/usr/sbin/dockerd";
 const DOCKER: &str = "/usr/bin/docker";
-/// The image that containers run which have been told what to run.
-const IMAGE: &str = "busybox";
-
-/// The container that sleeps.
-pub const SLEEPER: &str = "sleeper";
 
 /// A running dockerd. Dropping it ends its containers.
 pub struct Docker {
@@ -53,65 +48,40 @@ impl Docker {
         command.args(["--bridge", "none", "--iptables=false"]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("dockerd starts");
         let mut docker = Self { child, folder, sleeper: String::new() };
-        program::until("dockerd to answer", DEADLINE, || {
-            Some(docker.docker(&["version"])).filter(|outcome| outcome.status.success())
+        until("dockerd to answer", DEADLINE, || {
+            Some(docker.run(&["version"])).filter(|outcome| outcome.status.success())
         });
         tar(&containerd.image_root(), &docker.folder.path().join("image.tar"), ".");
-        docker.import(IMAGE, &SLEEP.join(" "));
-        docker.sleeper = docker.create(SLEEPER, SLEEP);
-        docker.docker(&["start", SLEEPER]).succeeded();
+        docker.import(Self::IMAGE, &SLEEP.join(" "));
+        docker.sleeper = docker.start_sleeper();
         docker
-    }
-
-    /// The id of the container that sleeps.
-    pub fn sleeper(&self) -> String {
-        self.sleeper.clone()
     }
 
     /// Makes an image that runs that where nothing else is asked for.
     pub fn import(&self, image: &str, command: &str) {
         let change = format!("CMD {command}");
         let archive = self.folder.path().join("image.tar");
-        self.docker(&["import", "--change", &change, &archive.display().to_string(), image]).succeeded();
+        self.run(&["import", "--change", &change, &archive.display().to_string(), image]).succeeded();
+    }
+}
+
+impl Engine for Docker {
+    const RUNTIME: &'static str = "docker";
+    const IMAGE: &'static str = "busybox";
+    const SLEEPER: &'static str = "sleeper";
+
+    fn line(&self, arguments: &str) -> String {
+        format!("{DOCKER} --host unix://{} {arguments}", self.folder.path().join("sock").display())
     }
 
-    /// Makes a container that runs that when it is started. Returns its id.
-    pub fn create(&self, name: &str, command: &[&str]) -> String {
-        let made = self.docker(&[&["create", "--name", name, "--network", "none", IMAGE], command].concat());
-        made.succeeded().stdout.trim().to_owned()
-    }
-
-    /// Runs `docker` to its end.
-    pub fn docker(&self, arguments: &[&str]) -> Outcome {
-        run(Command::new(DOCKER).arg("--host").arg(self.address()).args(arguments), b"", DEADLINE)
-    }
-
-    /// `docker`, as somebody who may types it.
-    pub fn line(&self, arguments: &str) -> String {
-        format!("{DOCKER} --host {} {arguments}", self.address())
-    }
-
-    /// The beginning of a line that runs a container, which ends with the command.
-    pub fn run_line(&self, options: &str, image: Option<&str>, command: &str) -> String {
-        self.line(&format!("run --rm --network none {options} {} {command}", image.unwrap_or(IMAGE)))
-    }
-
-    fn address(&self) -> String {
-        format!("unix://{}", self.folder.path().join("sock").display())
+    fn sleeper(&self) -> String {
+        self.sleeper.clone()
     }
 }
 
 impl Drop for Docker {
     fn drop(&mut self) {
-        let listed = self.docker(&["ps", "--all", "--quiet"]).stdout;
-        for id in listed.lines() {
-            // Ended already, perhaps.
-            self.docker(&["rm", "--force", id]);
-        }
-        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        if program::wait(&mut self.child, DEADLINE).is_none() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+        self.remove_all();
+        end(&mut self.child, DEADLINE);
     }
 }

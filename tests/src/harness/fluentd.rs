@@ -71,11 +71,6 @@ struct Shared {
 const NONCE: &str = "a nonce of the server";
 const AUTH: &str = "salt of the password";
 
-/// A port that was free a moment ago, for a server that starts later.
-pub fn reserve_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port").port()
-}
-
 impl FluentdServer {
     /// Starts on any port.
     pub fn start(options: Options) -> Self {

@@ -8,6 +8,7 @@ pub mod api_server;
 pub mod containerd;
 pub mod cri;
 pub mod docker;
+pub mod engine;
 pub mod fluentd;
 mod keys;
 pub mod nerdctl;

@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    net::{SocketAddr, TcpListener},
     process::{Child, Command, ExitStatus, Stdio},
     sync::LazyLock,
     thread::{self, JoinHandle},
@@ -10,7 +11,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
 };
 
 /// The variable that says how many times longer than on an ordinary machine everything may take: an emulated one is slow.
@@ -77,6 +78,20 @@ pub fn wait(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
     let timeout = Timespec::try_from(patient(deadline)).expect("deadlines of tests are short");
     let ready = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout)).unwrap_or(0);
     (ready > 0).then(|| child.wait().expect("it has ended"))
+}
+
+/// Ends a child that does so when it is asked to, and makes it at the deadline.
+pub fn end(child: &mut Child, deadline: Duration) {
+    // Either fails if it has ended already.
+    let _ = kill_process(Pid::from_child(child), Signal::TERM);
+    if wait(child, deadline).is_none() {
+        let _ = child.kill().and_then(|()| child.wait());
+    }
+}
+
+/// An address of the loopback with a port that was free a moment ago, for a server that starts later.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port")
 }
 
 /// Asks again until `answer` gives a value, and fails the test at the deadline. For facts that nothing announces.

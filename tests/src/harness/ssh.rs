@@ -14,7 +14,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    program::{Outcome, patient, run, until, wait},
+    program::{Outcome, free_address, patient, run, until, wait},
     sshd::{SshUser, Sshd, make_key},
     typed::Typed,
 };
@@ -127,12 +127,7 @@ impl Sshd {
     pub fn scp(&self, name: &str) -> Outcome {
         let file = self.user().key.with_extension("pub");
         let mut client = self.by_key_with("/usr/bin/scp", "-P");
-        // Before OpenSSH 8.7 there is no other.
-        let usage = run(&mut Command::new("/usr/bin/scp"), b"", DEADLINE).stderr;
-        if usage.split(']').next().is_some_and(|flags| flags.contains('O')) {
-            client.arg("-O");
-        }
-        run(client.arg(file).arg(format!("127.0.0.1:{name}")), b"", DEADLINE)
+        run(old_protocol(&mut client).arg(file).arg(format!("127.0.0.1:{name}")), b"", DEADLINE)
     }
 
     /// Logs in by key for a forwarded port only, and goes.
@@ -347,6 +342,15 @@ impl Drop for Session {
     }
 }
 
+/// Has `scp` speak the protocol before OpenSSH 9.0. Before 8.7 there is no other.
+pub(super) fn old_protocol(scp: &mut Command) -> &mut Command {
+    let usage = run(&mut Command::new("/usr/bin/scp"), b"", DEADLINE).stderr;
+    if usage.split(']').next().is_some_and(|flags| flags.contains('O')) {
+        scp.arg("-O");
+    }
+    scp
+}
+
 /// Has a client, that has been told where to log in, forward a port and nothing else; connects to that, and ends the client once the
 /// other end has been tried.
 pub(super) fn forward_only(client: &mut Command) {
@@ -360,7 +364,7 @@ pub(super) fn forward_only(client: &mut Command) {
 
 /// Has a client forward a port and nothing else. Returns it, and which port that is, once the login is over.
 fn forward(client: &mut Command, to: &str) -> (Child, u16) {
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port");
+    let free = free_address();
     // Another socket says that it is ready, so that nothing is forwarded for that alone.
     let ready = TempDir::new().expect("a folder");
     let socket = ready.path().join("ready");

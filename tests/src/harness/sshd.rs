@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeSet,
     fs::{self, Permissions},
-    net::TcpListener,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -17,7 +16,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::program::{Outcome, run, until, wait};
+use super::program::{Outcome, free_address, run, until, wait};
 
 const SSHD: &str = "/usr/sbin/sshd";
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -216,7 +215,7 @@ fn listen(directory: &Path, settings: &str) -> (Child, u16) {
     // Since OpenSSH 9.8 an address from which many were refused is not listened to for a while, and here all come from one.
     let no_penalties = if knows("PerSourcePenalties=no") { "PerSourcePenalties no" } else { "" };
     for _ in 0..PORT_CHOICES {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let free = free_address();
         let config = directory.join("sshd_config");
         let root = directory.display();
         let text = format!(

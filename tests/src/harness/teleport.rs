@@ -3,18 +3,17 @@
 
 use std::{
     fs::{self, File},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{
-    program::{Outcome, run, until, wait},
-    ssh::forward_only,
+    program::{Outcome, end, free_address, run, until},
+    ssh::{forward_only, old_protocol},
     typed::Typed,
 };
 
@@ -74,7 +73,11 @@ impl Teleport {
 
     /// Copies a file there, by the protocol before OpenSSH 9.0.
     pub fn scp(&self, from: &Path, to: &str) -> Outcome {
-        run(self.client("/usr/bin/scp", "-P").arg("-O").arg(from).arg(format!("127.0.0.1:{to}")), b"", DEADLINE)
+        run(
+            old_protocol(&mut self.client("/usr/bin/scp", "-P")).arg(from).arg(format!("127.0.0.1:{to}")),
+            b"",
+            DEADLINE,
+        )
     }
 
     /// Logs in for a forwarded port only, and goes.
@@ -111,16 +114,8 @@ impl Teleport {
 
 impl Drop for Teleport {
     fn drop(&mut self) {
-        // Either fails if it has ended already.
-        let _ = kill_process(Pid::from_child(&self.daemon), Signal::TERM);
-        if wait(&mut self.daemon, DEADLINE).is_none() {
-            let _ = self.daemon.kill().and_then(|()| self.daemon.wait());
-        }
+        end(&mut self.daemon, DEADLINE);
     }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port")
 }
 
 /// The labels are commands that the node runs by itself, at its start and every minute.

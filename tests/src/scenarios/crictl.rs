@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use super::{BY_KEY, Expected, NOBODY, Scenario, stage::Stage};
+use super::{BY_KEY, Expected, NOBODY, Scenario, engines, stage::Stage};
 
 const CRICTL: &str = "/usr/local/bin/crictl";
 
@@ -19,7 +19,7 @@ fn line(stage: &Stage, arguments: &str) -> String {
 
 /// Types that in a session, as root.
 fn types(stage: &Stage, arguments: &str) {
-    stage.sshd.by_key(&format!("sudo -n {}", line(stage, arguments))).succeeded();
+    engines::types(stage, &line(stage, arguments));
 }
 
 const ASKED: Expected = Expected { entry: Some("runtime-exec"), chain: &["root"], confidence: "linked", ..BY_KEY };

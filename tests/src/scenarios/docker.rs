@@ -10,6 +10,7 @@ use super::{
 use crate::harness::{
     agent::{is_exec_of, text},
     docker::Docker,
+    engine::Engine as _,
 };
 
 /// Why these cannot be shown, if they cannot.
@@ -30,7 +31,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "docker run of what an image has by itself, typed in a session",
         act: |s, m| {
             s.docker().import("echoes", &format!("[\"/bin/echo\", \"{m}\"]"));
-            let line = s.docker().run_line("", Some("echoes"), "");
+            let line = s.docker().line("run --rm --network none echoes");
             types(s, &line);
             awaits::<Docker>(s, m, None);
         },
@@ -58,7 +59,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 fn beside_a_service(stage: &mut Stage, marker: &str) {
     const OF_SERVICE: &str = "of-a-service";
     let mut session = stage.sshd.open();
-    stage.docker().docker(&["run", "--rm", "--network", "none", "busybox", "/bin/echo", OF_SERVICE]).succeeded();
+    stage.docker().run(&["run", "--rm", "--network", "none", "busybox", "/bin/echo", OF_SERVICE]).succeeded();
     let of_service = stage.agent.wait_for("what the service ran", |event| {
         is_exec_of(event, OF_SERVICE) && text(event, "/process/args/0") == "/bin/echo"
     });

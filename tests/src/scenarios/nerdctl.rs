@@ -4,7 +4,7 @@ use super::{
     Expected, NOBODY, Scenario,
     engines::{ASKED, BY_ID, PRIVILEGED, exec, exec_by_id, exec_by_service, run, run_privileged, shell, start, types},
 };
-use crate::harness::nerdctl::Nerdctl;
+use crate::harness::{engine::Engine as _, nerdctl::Nerdctl};
 
 /// Why these cannot be shown, if they cannot.
 pub(super) fn unavailable() -> Option<String> {

@@ -3,14 +3,14 @@
 use std::{
     fs,
     io::Write as _,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Child, Command, Stdio},
 };
 
 use super::{BY_KEY, BY_SHAPE, Expected, NOBODY, Scenario, stage::Stage};
 use crate::harness::{
     agent::{DEADLINE, is_exec_of},
-    program::{run, until},
+    program::{free_address, run, until},
     sshd::Sshd,
     typed::Typed,
 };
@@ -174,7 +174,7 @@ fn named_like(stage: &Stage, name: &str, program: &str, arguments: &[&str]) {
 fn dropbear(stage: &mut Stage, command: &str) {
     let key = stage.sshd.directory().join("dropbear_key");
     run(Command::new("/usr/bin/dropbearkey").args(["-t", "ed25519", "-f"]).arg(&key), b"", DEADLINE).succeeded();
-    let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|it| it.local_addr()).expect("a free port");
+    let free = free_address();
     let mut server = Command::new(DROPBEAR);
     server.args(["-F", "-E", "-m", "-p", &free.to_string(), "-P", "/dev/null", "-r"]).arg(&key);
     let _server = Service::start(&mut server);

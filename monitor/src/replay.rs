@@ -23,9 +23,17 @@ pub const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
 
 /// A pipeline on such a node.
 pub fn pipeline(policy: AccessPolicy) -> Pipeline {
-    let namespaces = Namespaces { mnt: HOST_MNT, ..Namespaces::default() };
-    let host = Host { namespaces, capabilities: Capabilities(ALL_CAPABILITIES) };
-    Pipeline::new(host, Decoder::new("boot", 0, Passwd::default(), HOST_MNT), policy)
+    let host = Host { namespaces: namespaces(), capabilities: Capabilities(ALL_CAPABILITIES) };
+    Pipeline::new(host, decoder(), policy)
+}
+
+/// What reads records of such a node, which has no users.
+pub fn decoder() -> Decoder {
+    Decoder::new("boot", 0, Passwd::default(), namespaces())
+}
+
+fn namespaces() -> Namespaces {
+    Namespaces { mnt: HOST_MNT, ..Namespaces::default() }
 }
 
 /// The process with this pid, which started so many seconds after boot.
@@ -35,7 +43,7 @@ pub fn key(pid: u32) -> ProcessKey {
 
 /// A process with this pid, of which nothing is known but what it runs.
 pub fn process(pid: u32, path: &str, args: &[&str]) -> Process {
-    let mut process = Decoder::new("boot", 0, Passwd::default(), HOST_MNT).unknown(key(pid), b"");
+    let mut process = decoder().unknown(key(pid), b"");
     process.executable.path = path.into();
     process.args = args.iter().collect();
     process

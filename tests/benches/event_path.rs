@@ -5,7 +5,7 @@ use postern::{
     detect::{AccessPolicy, AccessRule, Applicant, alert},
     event::{Body, Event, Login, Timestamp},
     pipeline::Pipeline,
-    process::{Decoder, Known, ProcessTable, users::Passwd},
+    process::{Known, ProcessTable},
     record,
     replay::{self, Exec, Written},
     sink::encode::{Encoder, pretty},
@@ -64,8 +64,8 @@ fn decode_process(bencher: Bencher) {
     let written = exec(0, 11);
     let record = record::decode(written.bytes()).expect("a good record");
     let record::Body::Exec(exec) = record.body else { unreachable!("it is an exec") };
-    let mut decoder = Decoder::new("boot", 0, Passwd::default(), replay::HOST_MNT);
-    bencher.bench_local(|| decoder.exec(black_box(&exec)));
+    let mut decoder = replay::decoder();
+    bencher.bench_local(|| decoder.exec(black_box(&exec), false));
 }
 
 #[divan::bench]

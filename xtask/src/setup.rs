@@ -135,6 +135,19 @@ pub(crate) fn cloud_agent() -> Result<PathBuf> {
     Ok(agent)
 }
 
+/// Azure's agent for virtual machines, with the part of Python that it needs: for the same reason it is not installed either.
+pub(crate) fn azure_agent() -> Result<PathBuf> {
+    let folder = root().join("target/azure-agent");
+    for (package, proof) in
+        [("waagent", "usr/sbin/waagent"), ("python3-distro", "usr/lib/python3/dist-packages/distro")]
+    {
+        if !folder.join(proof).exists() {
+            unpack(package, &folder)?;
+        }
+    }
+    Ok(folder)
+}
+
 /// Downloads a Debian package into a folder of its own and unpacks it there: it is never installed.
 fn unpack(package: &str, folder: &Path) -> Result<()> {
     say(&format!("setup: downloading {package}"));

@@ -129,7 +129,12 @@ fn behaviours(tally: &mut Tally, names: &[String]) -> Result<()> {
         .env("POSTERN_IMAGE", &image.archive.display().to_string())
         .env("POSTERN_STATIC", &image.agent.display().to_string())
         .env("POSTERN_NODES", &nodes::folder().display().to_string());
-    for (name, found) in [("POSTERN_KERNEL", setup::kernel()), ("POSTERN_CLOUD_AGENT", setup::cloud_agent())] {
+    let downloaded = [
+        ("POSTERN_KERNEL", setup::kernel()),
+        ("POSTERN_CLOUD_AGENT", setup::cloud_agent()),
+        ("POSTERN_AZURE_AGENT", setup::azure_agent()),
+    ];
+    for (name, found) in downloaded {
         match found {
             Ok(path) => runner = runner.env(name, &path.display().to_string()),
             Err(error) => say(&format!("no {name}: {error:#}")),

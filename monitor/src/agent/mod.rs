@@ -195,7 +195,7 @@ impl Agent {
             Passwd::default()
         });
         let boot_time_ns = exact_boot_time_ns().unwrap_or_else(boot_time_ns);
-        let decoder = Decoder::new(&node.boot_id, boot_time_ns, users, host.namespaces.mnt);
+        let decoder = Decoder::new(&node.boot_id, boot_time_ns, users, host.namespaces);
         let mut pipeline = Pipeline::new(host, decoder, config.access.clone());
         // Attached first, so that no process is missed between the two; what both see is the same process.
         let seen = running(&mut probe, &types).map_err(Failure::Proc)?;

@@ -298,10 +298,10 @@ impl Pipeline {
     }
 
     fn exec(&mut self, exec: &Exec<'_>, now_ns: u64) {
-        let (process, facts) = self.decoder.exec(exec);
-        let process = Arc::new(process);
         let body = exec.body;
         let cgroup = self.containers.of_cgroup(body.cgroup_id, || exec.cgroup.path());
+        let (process, facts) = self.decoder.exec(exec, cgroup.is_some());
+        let process = Arc::new(process);
         // The runtime's own processes are in the container's cgroup before they enter its namespaces.
         let container = cgroup.filter(|_| facts.namespaces.mnt != self.host.namespaces.mnt);
         let parent = self.parent(exec);

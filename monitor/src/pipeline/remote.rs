@@ -45,8 +45,8 @@ enum First {
 /// The agents of clouds run what somebody asked the cloud's API for. Amazon's worker for documents takes an inventory of packages by
 /// helpers, and the one for sessions asks `id` who somebody is; a command of a session that is to run as root on no terminal passes for
 /// such a question. google-guest-agent's script runner, which had another name before 2025, runs what is in the machine's metadata, and
-/// two extensions that waagent starts what `az vm run-command` and `az vm extension set` say; these decrypt by `openssl`, and ask `ps`.
-const SERVERS: [Server; 12] = [
+/// the extensions that waagent starts what `az vm run-command` and `az vm extension set` say; these decrypt by `openssl`, and ask `ps`.
+const SERVERS: [Server; 14] = [
     Server { program: "sshd", door: EntryType::Sshd, first: First::SessionLeader },
     Server { program: "sshd-session", door: EntryType::Sshd, first: First::SessionLeader },
     Server { program: "dropbear", door: EntryType::Sshd, first: First::Any },
@@ -58,8 +58,13 @@ const SERVERS: [Server; 12] = [
     Server { program: "gce_metadata_script_runner", door: EntryType::CloudAgent, first: First::Any },
     Server { program: "google_metadata_script_runner", door: EntryType::CloudAgent, first: First::Any },
     Server { program: "run-command-extension", door: EntryType::CloudAgent, first: First::Shell },
+    Server { program: "immediate-run-command-handler", door: EntryType::CloudAgent, first: First::Shell },
+    Server { program: "run-command-handler", door: EntryType::CloudAgent, first: First::Shell },
     Server { program: "custom-script-extension", door: EntryType::CloudAgent, first: First::Shell },
 ];
+
+/// What Azure has at the end of their names on other processors.
+const ARM64: &str = "-arm64";
 
 /// How long the first program of an open session is waited for, in nanoseconds. Whoever only forwards a port has none.
 pub(super) const UNTOLD_NS: u64 = 1_000_000_000;
@@ -89,7 +94,8 @@ impl First {
 fn server(arrival: &Arrival<'_>) -> Option<&'static Server> {
     let previous = &arrival.previous?.process;
     let (own, before) = (arrival.process.executable_name(), previous.executable_name());
-    let server = SERVERS.iter().find(|server| server.program == before)?;
+    let program = before.strip_suffix(ARM64).unwrap_or(before);
+    let server = SERVERS.iter().find(|server| server.program == program)?;
     let is_its_own = own == before || before.starts_with(OPENSSH) && own.starts_with(OPENSSH);
     // tailscaled has it let somebody in on a terminal, and PAM tells of that.
     let is_by_pam = own == "login";

@@ -51,9 +51,9 @@ impl Pipeline {
         let mut order: Vec<&SeedProcess> = processes.iter().collect();
         order.sort_by_key(|process| (process.key.start_ns, process.key.tgid));
         for seed in order {
-            let (process, facts) = self.decoder.seeded(seed);
-            let process = Arc::new(process);
             let cgroup = Containers::of_seed(&seed.cgroup);
+            let (process, facts) = self.decoder.seeded(seed, cgroup.is_some());
+            let process = Arc::new(process);
             let container = cgroup.filter(|_| facts.namespaces.mnt != self.host.namespaces.mnt);
             let parent = self.processes.by_pid(seed.parent).cloned();
             if let Some(container) = &container {

@@ -44,26 +44,17 @@ pub struct Decoder {
     identity: Identity,
     boot_time: Timestamp,
     users: Passwd,
-    host_mnt: u32,
+    host: Namespaces,
     texts: Texts,
     path: Vec<u8>,
 }
 
 impl Decoder {
-    /// `boot_time_ns` is the node's clock at boot, in nanoseconds since 1970; `host_mnt` the inode number of the node's
-    /// own mount namespace.
-    pub fn new(boot_id: &str, boot_time_ns: i128, users: Passwd, host_mnt: u32) -> Self {
+    /// `boot_time_ns` is the node's clock at boot, in nanoseconds since 1970; `host` the namespaces of the node's init.
+    pub fn new(boot_id: &str, boot_time_ns: i128, users: Passwd, host: Namespaces) -> Self {
         let boot_time = Timestamp::from_nanosecond(boot_time_ns).unwrap_or(Timestamp::UNIX_EPOCH);
         let identity = Identity::of_boot(boot_id);
-        Self {
-            boot_id: boot_id.into(),
-            identity,
-            boot_time,
-            users,
-            host_mnt,
-            texts: Texts::default(),
-            path: Vec::new(),
-        }
+        Self { boot_id: boot_id.into(), identity, boot_time, users, host, texts: Texts::default(), path: Vec::new() }
     }
 
     /// The boot began then, by the node's clock as it is set now. Yields by how much that is ahead of what is known here, if it
@@ -108,8 +99,8 @@ impl Decoder {
         self.identity.session(process)
     }
 
-    /// A process after its exec.
-    pub fn exec(&mut self, exec: &Exec<'_>) -> (Process, KernelFacts) {
+    /// A process after its exec, in a container's cgroup or in none.
+    pub fn exec(&mut self, exec: &Exec<'_>, of_container: bool) -> (Process, KernelFacts) {
         let body = exec.body;
         let flags = body.flags;
         let is = |flag: u32| flags & flag != 0;
@@ -133,15 +124,16 @@ impl Decoder {
             name: self.texts.get(crate::record::until_zero(&body.comm)),
             argv: exec.argv,
             args_cut,
+            seeded: false,
             args_unreadable: is(ExecFlags::ARGV_UNREADABLE),
             credentials: &body.credentials,
             tty: body.tty,
         };
-        (self.process(raw, &facts, executable, working_directory, false), facts)
+        (self.process(raw, &facts, self.is_of_node(&facts, of_container), executable, working_directory), facts)
     }
 
-    /// A process that was there before the agent.
-    pub fn seeded(&mut self, seed: &SeedProcess) -> (Process, KernelFacts) {
+    /// A process that was there before the agent, in a container's cgroup or in none.
+    pub fn seeded(&mut self, seed: &SeedProcess, of_container: bool) -> (Process, KernelFacts) {
         let mut executable = executable(&seed.file);
         executable.path = self.texts.get(&seed.executable).into();
         let memfd = seed.deleted && seed.executable.starts_with(b"/memfd:");
@@ -154,11 +146,12 @@ impl Decoder {
             argv: &seed.argv,
             args_cut: seed.argv_cut,
             args_unreadable: false,
+            seeded: true,
             credentials: &seed.credentials,
             tty: seed.tty,
         };
         let working_directory = self.texts.get(&seed.cwd);
-        (self.process(raw, &facts, executable, working_directory, true), facts)
+        (self.process(raw, &facts, self.is_of_node(&facts, of_container), executable, working_directory), facts)
     }
 
     /// A process that was forked from `image` and has not executed: it runs the same program under its own key.
@@ -204,9 +197,9 @@ impl Decoder {
         &self,
         raw: Raw<'_>,
         facts: &KernelFacts,
+        is_of_node: bool,
         executable: Executable,
         working_directory: Arc<str>,
-        seeded: bool,
     ) -> Process {
         let key = to_tick(raw.key);
         let args = Arguments::of_text(printable(raw.argv));
@@ -228,15 +221,21 @@ impl Decoder {
             args_unreadable: raw.args_unreadable,
             args_redacted,
             working_directory,
-            credentials: self.credentials(raw.credentials, facts.namespaces.mnt == self.host_mnt),
+            credentials: self.credentials(raw.credentials, is_of_node),
             terminal: (raw.tty.major != 0).then_some(Terminal { major: raw.tty.major, minor: raw.tty.minor }),
-            seeded,
+            seeded: raw.seeded,
             forked: false,
         }
     }
 
-    fn credentials(&self, raw: &RawCredentials, on_node: bool) -> Credentials {
-        let user = |id: u32| User { id, name: if on_node { self.users.name(id) } else { None } };
+    /// Whether the node's users are its users: it is on the node, or one of the node's services that sees other mounts.
+    fn is_of_node(&self, facts: &KernelFacts, of_container: bool) -> bool {
+        let own = facts.namespaces;
+        own.mnt == self.host.mnt || !of_container && own.pid == self.host.pid
+    }
+
+    fn credentials(&self, raw: &RawCredentials, is_of_node: bool) -> Credentials {
+        let user = |id: u32| User { id, name: if is_of_node { self.users.name(id) } else { None } };
         let group = |id: u32| User { id, name: None };
         let set = |value: u32| (value != u32::MAX).then_some(value);
         Credentials {
@@ -260,6 +259,7 @@ struct Raw<'a> {
     argv: &'a [u8],
     args_cut: bool,
     args_unreadable: bool,
+    seeded: bool,
     credentials: &'a RawCredentials,
     tty: Tty,
 }
@@ -278,5 +278,25 @@ fn facts(credentials: &RawCredentials, namespaces: Namespaces, inner_pid: u32) -
         user_id: credentials.euid,
         namespaces,
         inner_pid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_with_mounts_of_its_own_has_the_nodes_users_and_a_container_has_not() {
+        let host = Namespaces { mnt: 1, pid: 1, ..Namespaces::default() };
+        let decoder = Decoder::new("boot", 0, Passwd::default(), host);
+        let is_of_node = |mnt: u32, pid: u32, of_container: bool| {
+            let namespaces = Namespaces { mnt, pid, ..Namespaces::default() };
+            decoder.is_of_node(&KernelFacts { namespaces, ..KernelFacts::default() }, of_container)
+        };
+        assert!(is_of_node(1, 1, false), "the node itself");
+        assert!(is_of_node(2, 1, false), "a service, as with PrivateTmp= of its unit");
+        assert!(is_of_node(1, 1, true), "a runtime, before it enters a container");
+        assert!(!is_of_node(2, 1, true), "a pod with hostPID");
+        assert!(!is_of_node(2, 2, false), "a container that no runtime is known to have made");
     }
 }

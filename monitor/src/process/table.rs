@@ -196,11 +196,11 @@ fn shortened(process: Arc<Process>) -> Arc<Process> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::{Decoder, users::Passwd};
+    use crate::replay;
 
     fn known(tgid: u32, start_ns: u64, args: &[&str]) -> Known {
-        let decoder = Decoder::new("boot", 0, Passwd::default(), 1);
-        let process = Process { args: args.iter().collect(), ..decoder.unknown(ProcessKey::new(tgid, start_ns), b"x") };
+        let process =
+            Process { args: args.iter().collect(), ..replay::decoder().unknown(ProcessKey::new(tgid, start_ns), b"x") };
         Known { process: Arc::new(process), entry: None, entry_leader: None, container: None, told: 0 }
     }
 

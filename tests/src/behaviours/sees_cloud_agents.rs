@@ -1,5 +1,6 @@
 //! What a cloud's own agent runs because somebody asked the cloud for it: Google's, before a stand-in for the metadata server in a
-//! network of its own, and Amazon's, before one for its API, where it is installed: no package of Debian's has it.
+//! network of its own, and Amazon's and Azure's, before one for their APIs. No package of Debian's has Amazon's, and none has the
+//! extensions by which Azure's does it: where they are installed.
 
 use std::{env, fs, path::Path, process::Command, time::Duration};
 
@@ -10,6 +11,7 @@ use super::{Behaviour, no_kernel};
 use crate::harness::{
     agent::{Agent, DEADLINE, action, is_exec_of, text},
     amazon::{AmazonAgent, Asked},
+    azure::{self, AzureAgent},
     program::run,
 };
 
@@ -29,7 +31,31 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
         unavailable: || no_kernel().or_else(AmazonAgent::unavailable),
         run: shell_by_amazon,
     },
+    Behaviour {
+        name: "what Azure's agent does by itself is nobody's session",
+        unavailable: || no_kernel().or_else(|| AzureAgent::unavailable(None)),
+        run: azure_by_itself,
+    },
+    Behaviour {
+        name: "what Azure's agent runs by Run Command is a session by a door of its own",
+        unavailable: || no_kernel().or_else(|| AzureAgent::unavailable(Some(COMMAND))),
+        run: || asked_of_azure(COMMAND),
+    },
+    Behaviour {
+        name: "what Azure's agent runs by a managed Run Command is a session by a door of its own",
+        unavailable: || no_kernel().or_else(|| AzureAgent::unavailable(Some(MANAGED_COMMAND))),
+        run: || asked_of_azure(MANAGED_COMMAND),
+    },
+    Behaviour {
+        name: "what Azure's agent runs by its custom script is a session by a door of its own",
+        unavailable: || no_kernel().or_else(|| AzureAgent::unavailable(Some(CUSTOM_SCRIPT))),
+        run: || asked_of_azure(CUSTOM_SCRIPT),
+    },
 ];
+
+const COMMAND: azure::Asked = azure::Asked::Command("/bin/echo of-the-cloud\n:\n");
+const MANAGED_COMMAND: azure::Asked = azure::Asked::ManagedCommand("#!/bin/sh\n/bin/echo of-the-cloud\n:\n");
+const CUSTOM_SCRIPT: azure::Asked = azure::Asked::CustomScript("/bin/echo of-the-cloud; :");
 
 /// The variable that says where its script runner is.
 const AGENT: &str = "POSTERN_CLOUD_AGENT";
@@ -87,6 +113,25 @@ fn asked_of_amazon(asked: Asked, user: &str, wait: impl FnOnce(&mut Agent)) {
     wait(&mut agent);
     one_session(&mut agent, "ssm", user);
     drop(amazon);
+    agent.stop();
+}
+
+fn azure_by_itself() {
+    let mut agent = agent("cloud-agent", "root");
+    let azure = AzureAgent::start(None);
+    agent.wait_for("the part that sees to extensions", |event| is_exec_of(event, "-run-exthandlers"));
+    azure.wait_for_its_report();
+    drop(azure);
+    let events = agent.stop().events;
+    let opened: Vec<_> = events.iter().filter(|event| action(event) == "session-opened").collect();
+    assert!(opened.is_empty(), "{opened:?}");
+}
+
+fn asked_of_azure(asked: azure::Asked) {
+    let mut agent = agent("cloud-agent", "root");
+    let azure = AzureAgent::start(Some(asked));
+    one_session(&mut agent, "cloud-agent", "root");
+    drop(azure);
     agent.stop();
 }
 

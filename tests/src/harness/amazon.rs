@@ -3,19 +3,17 @@
 //! agent's `agent/session/contracts/agentmessage.go`). Both are in a network of their own, where nothing else answers.
 
 use std::{
-    fs::{self, File},
-    io::{self, BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
-    os::fd::AsFd,
+    fs,
+    io::{self, BufReader, Write},
+    net::TcpStream,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Child,
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::Duration,
 };
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use rustls::{ServerConnection, StreamOwned};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -23,6 +21,8 @@ use tungstenite::{Message, WebSocket, handshake::derive_accept_key, protocol::Ro
 
 use super::{
     agent::DEADLINE,
+    http::{self, Request},
+    network::{self, Network},
     program::{end, until},
     tls,
 };
@@ -52,14 +52,14 @@ pub enum Asked {
 /// It runs until it is dropped.
 pub struct AmazonAgent {
     agent: Child,
-    network: Child,
+    network: Network,
     _folder: TempDir,
 }
 
 impl AmazonAgent {
     /// Why it cannot run here, if it cannot.
     pub fn unavailable() -> Option<String> {
-        let missing = [AGENT, "/usr/bin/unshare", "/usr/bin/nsenter"].into_iter().find(|it| !Path::new(it).exists());
+        let missing = [AGENT].into_iter().chain(network::PROGRAMS).find(|it| !Path::new(it).exists());
         let in_use = || ITS_FOLDERS.into_iter().find(|path| Path::new(path).exists());
         missing
             .map(|path| format!("there is no {path}"))
@@ -68,49 +68,26 @@ impl AmazonAgent {
 
     /// Starts it on a machine of which this is asked.
     pub fn start(asked: Asked) -> Self {
-        let script = "ip link set lo up && echo up && exec cat";
-        let mut network = Command::new("/usr/bin/unshare");
-        network.args(["--net", "sh", "-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut network = network.spawn().expect("unshare starts");
-        let mut up = String::new();
-        BufReader::new(network.stdout.take().expect("it is piped")).read_line(&mut up).expect("it says so");
-        let own = File::open(format!("/proc/{}/ns/net", network.id())).expect("it runs");
+        let network = Network::new("");
         let folder = TempDir::new().expect("a folder");
         let certificate = folder.path().join("ca.pem");
-        let tls = tls::server("127.0.0.1", &certificate);
-        let listening = thread::spawn(move || {
-            // Of this thread alone.
-            move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Network)).expect("it may");
-            TcpListener::bind(ADDRESS).expect("nobody else is there")
-        });
-        let listener = listening.join().expect("it listens");
-        let api = Arc::new(Api {
+        let api = Api {
             asked,
+            tls: tls::server("127.0.0.1", &certificate),
             message: Mutex::new(asked.message()),
             opened: Mutex::default(),
             opens: Condvar::new(),
-        });
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (api, tls) = (Arc::clone(&api), Arc::clone(&tls));
-                thread::spawn(move || {
-                    let connection = ServerConnection::new(tls).map_err(io::Error::other);
-                    // A client that goes is how every connection ends.
-                    let _ = connection.and_then(|connection| api.serve(StreamOwned::new(connection, stream)));
-                });
-            }
+        };
+        http::serve(network.listen(ADDRESS), Arc::new(api), |api, stream| {
+            let connection = ServerConnection::new(Arc::clone(&api.tls)).map_err(io::Error::other)?;
+            api.serve(StreamOwned::new(connection, stream))
         });
         fs::create_dir_all("/etc/amazon/ssm").expect("a folder");
         fs::write("/etc/amazon/ssm/amazon-ssm-agent.json", configuration().to_string()).expect("a file");
-        let agent = Command::new("/usr/bin/nsenter")
-            .args(["--target", &network.id().to_string(), "--net", AGENT])
-            .envs([("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_SECRET_ACCESS_KEY", "nothing")])
-            .env("SSL_CERT_FILE", certificate)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it starts");
+        let mut agent = network.command(AGENT);
+        agent.envs([("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_SECRET_ACCESS_KEY", "nothing")]);
+        agent.env("SSL_CERT_FILE", certificate);
+        let agent = agent.spawn().expect("it starts");
         Self { agent, network, _folder: folder }
     }
 }
@@ -121,22 +98,13 @@ impl Drop for AmazonAgent {
         end(&mut self.agent, DEADLINE);
         // Those of documents and sessions go on without it for some seconds, and write. A test that has failed has said enough.
         if !thread::panicking() {
-            until("its workers end", DEADLINE, || (in_network_of(self.network.id()) <= 1).then_some(()));
+            until("its workers end", DEADLINE, || self.network.processes().is_empty().then_some(()));
         }
-        let _ = self.network.kill().and_then(|()| self.network.wait());
         for folder in ITS_FOLDERS {
             // Not all need be there.
             let _ = fs::remove_dir_all(folder);
         }
     }
-}
-
-/// How many processes are in the network namespace of one.
-fn in_network_of(pid: u32) -> usize {
-    let network = |process: &Path| fs::read_link(process.join("ns/net")).ok();
-    let Some(own) = network(Path::new(&format!("/proc/{pid}"))) else { return 0 };
-    let processes = fs::read_dir("/proc").expect("it is mounted");
-    processes.flatten().filter(|process| network(&process.path()).as_ref() == Some(&own)).count()
 }
 
 /// Who it is, without asking any cloud, and whom it asks.
@@ -197,48 +165,12 @@ fn inventory() -> Value {
 
 struct Api {
     asked: Asked,
+    tls: Arc<ServerConfig>,
     /// Until it is given.
     message: Mutex<Option<Value>>,
     /// Whether the channel of the session is open.
     opened: Mutex<bool>,
     opens: Condvar,
-}
-
-/// A request without what nobody asks for here.
-#[derive(Default)]
-struct Request {
-    path: String,
-    /// What `X-Amz-Target` names behind the service.
-    operation: String,
-    /// `Sec-WebSocket-Key`.
-    key: Option<String>,
-    body: Vec<u8>,
-}
-
-impl Request {
-    fn read(stream: &mut impl BufRead) -> io::Result<Self> {
-        let (mut request, mut line, mut length) = (Self::default(), String::new(), 0);
-        stream.read_line(&mut line)?;
-        line.split(' ').nth(1).unwrap_or_default().clone_into(&mut request.path);
-        loop {
-            line.clear();
-            if stream.read_line(&mut line)? <= "\r\n".len() {
-                break;
-            }
-            let Some((name, value)) = line.split_once(':') else { continue };
-            match &*name.to_ascii_lowercase() {
-                "content-length" => length = value.trim().parse().unwrap_or(0),
-                "x-amz-target" => {
-                    value.trim().rsplit('.').next().unwrap_or_default().clone_into(&mut request.operation);
-                }
-                "sec-websocket-key" => request.key = Some(value.trim().to_owned()),
-                _ => {}
-            }
-        }
-        request.body.resize(length, 0);
-        stream.read_exact(&mut request.body)?;
-        Ok(request)
-    }
 }
 
 impl Api {
@@ -248,7 +180,7 @@ impl Api {
         let request = Request::read(&mut stream)?;
         let mut stream = stream.into_inner();
         let is_channel = request.path.starts_with("/v1/");
-        match (&request.key, self.asked) {
+        match (request.header("sec-websocket-key"), self.asked) {
             (Some(key), Asked::Session(user, typed)) => {
                 let accept = derive_accept_key(key.as_bytes());
                 let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
@@ -271,7 +203,9 @@ impl Api {
     }
 
     fn api(&self, request: &Request) -> Value {
-        match &*request.operation {
+        // What it names behind the service.
+        let operation = request.header("x-amz-target").and_then(|target| target.rsplit('.').next());
+        match operation.unwrap_or_default() {
             "GetMessages" => {
                 let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
                 let message = self.message.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -325,9 +259,7 @@ impl Api {
 }
 
 fn answer(stream: &mut impl Write, status: &str, body: &str) -> io::Result<()> {
-    let head = "Content-Type: application/x-amz-json-1.1\r\nConnection: close\r\n";
-    write!(stream, "HTTP/1.1 {status}\r\n{head}Content-Length: {}\r\n\r\n{body}", body.len())?;
-    stream.flush()
+    http::answer(stream, status, "application/x-amz-json-1.1", body.as_bytes())
 }
 
 /// How long what says what kind of message it is may be.

@@ -5,13 +5,16 @@
 pub mod agent;
 pub mod amazon;
 pub mod api_server;
+pub mod azure;
 pub mod containerd;
 pub mod cri;
 pub mod docker;
 pub mod engine;
 pub mod fluentd;
+mod http;
 mod keys;
 pub mod nerdctl;
+mod network;
 pub mod node;
 pub mod program;
 pub mod ssh;

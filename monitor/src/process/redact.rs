@@ -26,7 +26,10 @@ pub fn redact(args: &Arguments) -> Option<Arguments> {
             Some(REPLACEMENT.into())
         } else {
             next_is_secret = arg.starts_with('-') && !arg.contains('=') && names_a_secret(arg);
-            without_value(arg).or_else(|| without_url_password(arg)).or_else(|| without_authorization(arg))
+            without_value(arg)
+                .or_else(|| without_url_password(arg))
+                .or_else(|| without_authorization(arg))
+                .or_else(|| without_piped_password(arg))
         };
         any |= replaced.is_some();
         replaced.map_or(Cow::Borrowed(arg), Cow::Owned)
@@ -35,9 +38,9 @@ pub fn redact(args: &Arguments) -> Option<Arguments> {
     any.then_some(replaced)
 }
 
-/// Every secret is named by an option, or stands behind a `=` or a `:`.
+/// Every secret is named by an option, stands behind a `=` or a `:`, or goes through a pipe.
 fn may_hold_a_secret(arg: &str) -> bool {
-    arg.bytes().any(|byte| byte == b'=' || byte == b':') || (arg.starts_with('-') && names_a_secret(arg))
+    arg.bytes().any(|byte| matches!(byte, b'=' | b':' | b'|')) || (arg.starts_with('-') && names_a_secret(arg))
 }
 
 fn names_a_secret(name: &str) -> bool {
@@ -78,6 +81,23 @@ fn without_authorization(arg: &str) -> Option<String> {
         .then(|| format!("{name}: {REPLACEMENT}"))
 }
 
+/// `echo x | sudo -S`, in a shell's command: so do people, and Azure's agent where a script is to run as another user.
+fn without_piped_password(arg: &str) -> Option<String> {
+    let (at, _) = arg.match_indices('|').find(|(at, _)| is_sudo_that_reads(&arg[at + 1..]))?;
+    let (said, rest) = arg.split_at(at);
+    let password = ["echo ", "printf "].iter().filter_map(|word| Some(said.rfind(word)? + word.len())).max()?;
+    Some(format!("{}{REPLACEMENT} {rest}", &said[..password]))
+}
+
+/// Whether the command is one of `sudo(8)` that takes the password from its standard input.
+fn is_sudo_that_reads(command: &str) -> bool {
+    let mut words = command.split('|').next().unwrap_or_default().split_whitespace();
+    let is_sudo = words.next().is_some_and(|program| program.rsplit('/').next() == Some("sudo"));
+    let reads =
+        |word: &str| word == "--stdin" || !word.starts_with("--") && word.starts_with('-') && word.contains('S');
+    is_sudo && words.any(reads)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +116,8 @@ mod tests {
             (["env", "DB_PASSWORD=hunter2"], ["env", "DB_PASSWORD=<redacted>"]),
             (["psql", "postgres://app:hunter2@db/x"], ["psql", "postgres://app:<redacted>@db/x"]),
             (["-H", "Authorization: Bearer abc"], ["-H", "Authorization: <redacted>"]),
+            (["-c", "echo a;b | sudo -S -u ops /s.sh"], ["-c", "echo <redacted> | sudo -S -u ops /s.sh"]),
+            (["-c", "id|id; printf '%s' p|/bin/sudo -kS id"], ["-c", "id|id; printf <redacted> |/bin/sudo -kS id"]),
         ] {
             assert_eq!(redacted(&args), (expected.map(String::from).to_vec(), true));
         }
@@ -109,6 +131,8 @@ mod tests {
             ["kubelet", "--token-file=/etc/token", "--v=2"],
             ["git", "clone", "https://example.org/a:b@c"],
             ["passwd", "--password", "--quiet"],
+            ["sh", "-c", "echo list | sudo tee /x | sort -S 1"],
+            ["sh", "-c", "cat list | sudo -S tee /x"],
         ] {
             assert_eq!(redacted(&args), (args.map(String::from).to_vec(), false));
         }

@@ -2,6 +2,7 @@
 
 use std::{
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     load::{Done, Ground, Load},
     peers::Peer,
-    watched::Watched,
+    watched::{QUIET, Watched},
 };
 
 /// The middle of some figures, and how far they reach.
@@ -54,6 +55,15 @@ impl Spread {
     }
 }
 
+/// Who watches in one round.
+#[derive(Clone, Copy)]
+enum Monitor {
+    None,
+    /// A fresh one each time, so that its memory is that of this load alone, and so that what it wrote can be checked whole.
+    Postern,
+    Peer(Peer),
+}
+
 /// What one monitor cost in one round.
 #[derive(Clone)]
 struct Round {
@@ -63,64 +73,93 @@ struct Round {
     resident: u64,
 }
 
-/// Runs a load in rounds: nothing, then each monitor. The agent is a fresh one each time, so that its memory is that of this
-/// load alone, and so that what it wrote can be checked whole.
-pub(crate) fn compare(
-    agent: &Path,
-    folder: &Path,
-    ground: &Ground,
-    load: Load,
-    peers: &[Peer],
-    rounds: u32,
-) -> Result<Vec<Compared>> {
-    let (mut without, mut with) = (Vec::new(), vec![Vec::new(); peers.len() + 1]);
-    let mut execs = 0;
-    for round in 0..rounds {
-        let marker = format!("bench-{}-{round}", std::process::id());
-        ground.warm_up()?;
-        let done = ground.run(load, &marker)?;
-        execs = done.execs;
-        without.push(done);
-        with[0].push(under_postern(agent, folder, ground, load, &format!("{marker}-postern"))?);
-        for (peer, rounds) in peers.iter().zip(&mut with[1..]) {
-            let marker = format!("{marker}-{}", peer.name());
-            let mut running = peer.start(folder)?;
-            ground.warm_up()?;
-            running.settle()?;
-            let done = ground.run(load, &marker)?;
-            let cost = running.stop(&marker, done.execs)?;
-            rounds.push(Round { done, cpu: cost.cpu, lost: cost.lost, resident: cost.resident });
-        }
-    }
-    let names = std::iter::once("postern").chain(peers.iter().map(|peer| peer.name()));
-    let row = |(name, rounds): (&str, Vec<Round>)| Compared {
-        load: format!("{load:?}").to_lowercase(),
-        monitor: name.to_owned(),
-        without: Spread::of(without.iter().map(|it| it.took.as_secs_f64()).collect()),
-        with: Spread::of(rounds.iter().map(|it| it.done.took.as_secs_f64()).collect()),
-        ratio: Spread::of(
-            rounds.iter().zip(&without).map(|(it, none)| it.done.took.div_duration_f64(none.took)).collect(),
-        ),
-        elapsed: Spread::of(
-            rounds.iter().zip(&without).map(|(it, none)| it.done.elapsed.div_duration_f64(none.elapsed)).collect(),
-        ),
-        cpu: Spread::of(rounds.iter().map(|it| it.cpu.as_secs_f64()).collect()),
-        execs,
-        lost: rounds.iter().map(|it| it.lost).max().unwrap_or(0),
-        resident: rounds.iter().map(|it| it.resident).max().unwrap_or(0),
-    };
-    Ok(names.zip(with).map(row).collect())
+/// What a comparison needs.
+pub(crate) struct Comparison<'a> {
+    pub(crate) agent: &'a Path,
+    pub(crate) folder: &'a Path,
+    pub(crate) ground: &'a Ground,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) rounds: u32,
 }
 
-fn under_postern(agent: &Path, folder: &Path, ground: &Ground, load: Load, marker: &str) -> Result<Round> {
-    let watched = Watched::start(agent, folder, "")?;
-    ground.warm_up()?;
-    let before = watched.settled()?;
-    let done = ground.run(load, marker)?;
-    let cpu = watched.settled()?.saturating_sub(before);
-    let resident = watched.memory()?.resident;
-    watched.check(marker, done.execs).with_context(|| format!("{load:?}"))?;
-    Ok(Round { done, cpu, lost: 0, resident })
+impl Comparison<'_> {
+    /// Runs a load in rounds: under nothing and under each monitor, and the next time the other way round, so that whoever comes
+    /// first has no advantage of it.
+    pub(crate) fn run(&self, load: Load) -> Result<Vec<Compared>> {
+        let watching = [Monitor::Postern].into_iter().chain(self.peers.iter().copied().map(Monitor::Peer));
+        let monitors: Vec<Monitor> = [Monitor::None].into_iter().chain(watching).collect();
+        let mut rounds = vec![Vec::new(); monitors.len()];
+        for round in 0..self.rounds {
+            let turns = 0..monitors.len();
+            let turns: Vec<usize> = if round % 2 == 0 { turns.collect() } else { turns.rev().collect() };
+            for turn in turns {
+                let marker = format!("bench-{}-{round}-{turn}", std::process::id());
+                rounds[turn].push(self.round(monitors[turn], load, &marker)?);
+            }
+        }
+        let (without, with) = rounds.split_first().context("nothing is one")?;
+        Ok(monitors[1..].iter().zip(with).map(|(monitor, with)| compared(load, *monitor, without, with)).collect())
+    }
+
+    fn round(&self, monitor: Monitor, load: Load, marker: &str) -> Result<Round> {
+        let ground = self.ground;
+        match monitor {
+            Monitor::None => {
+                ground.warm_up()?;
+                // As long as it takes to see that a monitor has nothing to do any more.
+                thread::sleep(QUIET);
+                Ok(Round { done: ground.run(load, marker)?, cpu: Duration::ZERO, lost: 0, resident: 0 })
+            }
+            Monitor::Postern => {
+                let watched = Watched::start(self.agent, self.folder, "")?;
+                ground.warm_up()?;
+                let before = watched.settled()?;
+                let done = ground.run(load, marker)?;
+                let cpu = watched.settled()?.saturating_sub(before);
+                let resident = watched.memory()?.resident;
+                watched.check(marker, done.execs).with_context(|| format!("{load:?}"))?;
+                Ok(Round { done, cpu, lost: 0, resident })
+            }
+            Monitor::Peer(peer) => {
+                let mut running = peer.start(self.folder)?;
+                ground.warm_up()?;
+                running.settle()?;
+                let done = ground.run(load, marker)?;
+                let cost = running.stop(marker, done.execs)?;
+                Ok(Round { done, cpu: cost.cpu, lost: cost.lost, resident: cost.resident })
+            }
+        }
+    }
+}
+
+impl Monitor {
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Postern => "postern",
+            Self::Peer(peer) => peer.name(),
+        }
+    }
+}
+
+fn compared(load: Load, monitor: Monitor, without: &[Round], with: &[Round]) -> Compared {
+    let seconds = |rounds: &[Round]| Spread::of(rounds.iter().map(|it| it.done.took.as_secs_f64()).collect());
+    let ratio = |of: fn(&Done) -> Duration| {
+        let pairs = with.iter().zip(without);
+        Spread::of(pairs.map(|(it, none)| of(&it.done).div_duration_f64(of(&none.done))).collect())
+    };
+    Compared {
+        load: format!("{load:?}").to_lowercase(),
+        monitor: monitor.name().to_owned(),
+        without: seconds(without),
+        with: seconds(with),
+        ratio: ratio(|done| done.took),
+        elapsed: ratio(|done| done.elapsed),
+        cpu: Spread::of(with.iter().map(|it| it.cpu.as_secs_f64()).collect()),
+        execs: with.first().map_or(0, |it| it.done.execs),
+        lost: with.iter().map(|it| it.lost).max().unwrap_or(0),
+        resident: with.iter().map(|it| it.resident).max().unwrap_or(0),
+    }
 }
 
 /// What an agent costs with nothing to do.
@@ -136,7 +175,7 @@ pub(crate) struct Idle {
 pub(crate) fn idle(agent: &Path, folder: &Path, time: Duration) -> Result<Idle> {
     let watched = Watched::start(agent, folder, "")?;
     let (before, started) = (watched.settled()?, Instant::now());
-    std::thread::sleep(time);
+    thread::sleep(time);
     let cpu = watched.cpu()?.saturating_sub(before).as_secs_f64() / started.elapsed().as_secs_f64();
     let memory = watched.memory()?;
     watched.check_stream()?;

@@ -5,7 +5,7 @@ use std::{
     ffi::CString,
     fmt::Write as _,
     fs,
-    io::{Read as _, Write as _},
+    io::{Read as _, Seek as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -36,6 +36,10 @@ enum Pace {
 const PACE: u32 = 1_000;
 /// Execs before whatever is measured, so that a monitor has its memory by then, and so that all begin on the same machine.
 const WARM_UP: u64 = 5_000;
+/// Bytes of memory that the machine is made to have before whatever is measured: more than any monitor writes. A virtual machine may
+/// get each page from its host at the first touch only, which takes longer than to write a line to it; whose file happened to grow
+/// into such pages would pay for that.
+const TOUCHED: usize = 512 << 20;
 
 /// What the machine is made to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -117,7 +121,10 @@ impl Ground {
 
     /// What comes before whatever is measured.
     pub(crate) fn warm_up(&self) -> Result<()> {
-        workers(&self.folder, "warm-up", self.scale(WARM_UP), WORKERS, Pace::Closed).map(drop)
+        workers(&self.folder, "warm-up", self.scale(WARM_UP), WORKERS, Pace::Closed)?;
+        // Written, so that each page is there.
+        drop(std::hint::black_box(vec![1_u8; TOUCHED]));
+        Ok(())
     }
 
     fn tree(&self) -> PathBuf {
@@ -187,16 +194,26 @@ fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Shares the execs out among worker processes. Returns how long the busiest was busy. The marker goes by standard input:
-/// whoever had it among his arguments would be counted too.
+/// The variable that gives workers the marker: whoever had it among his arguments would be counted too.
+const MARKER: &str = "POSTERN_BENCH_MARKER";
+/// How long a number is that a worker reads.
+const NUMBER_BYTES: usize = 8;
+
+/// Shares the execs out among worker processes: each takes the next number when it is done with the last, so that all end
+/// together, and the time is that of all processors and not of the slowest. Returns how long the busiest was busy.
 fn workers(folder: &Path, marker: &str, execs: u64, count: u64, pace: Pace) -> Result<Duration> {
     let program = std::env::current_exe()?;
+    let mut numbers = tempfile::tempfile_in(folder)?;
+    let mut text = String::new();
+    for number in 0..execs {
+        write!(text, "{number:0NUMBER_BYTES$}")?;
+    }
+    numbers.write_all(text.as_bytes())?;
+    numbers.rewind()?;
     let mut children = Vec::new();
-    for worker in 0..count {
-        let (first, end) = (execs * worker / count, execs * (worker + 1) / count);
+    for _ in 0..count {
         let mut command = Command::new(&program);
-        command.arg("worker").arg(folder.join("tiny"));
-        command.args([first.to_string(), end.to_string()]);
+        command.arg("worker").arg(folder.join("tiny")).env(MARKER, marker);
         match pace {
             Pace::Closed => {}
             Pace::Open => {
@@ -206,9 +223,8 @@ fn workers(folder: &Path, marker: &str, execs: u64, count: u64, pace: Pace) -> R
                 command.args(["--pace", &pace.to_string()]);
             }
         }
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        child.stdin.take().context("a pipe")?.write_all(marker.as_bytes())?;
-        children.push(child);
+        // They share the place in the file too.
+        children.push(command.stdin(numbers.try_clone()?).stdout(Stdio::piped()).spawn()?);
     }
     let mut longest = 0;
     for child in children {
@@ -219,22 +235,25 @@ fn workers(folder: &Path, marker: &str, execs: u64, count: u64, pace: Pace) -> R
     Ok(Duration::from_nanos(longest))
 }
 
-/// A worker: executes the program once for each number, at most `pace` times a second if it is not zero, and says how many
-/// nanoseconds it was busy. In an `open` loop it waits for the end of none before it has started all.
-pub(crate) fn work(program: &Path, first: u64, end: u64, pace: u32, open: bool) -> Result<u64> {
-    let mut marker = String::new();
-    std::io::stdin().read_to_string(&mut marker)?;
+/// A worker: executes the program once for each number that it reads, at most `pace` times a second if it is not zero, and
+/// says how many nanoseconds it was busy. In an `open` loop it waits for the end of none before it has started all.
+pub(crate) fn work(program: &Path, pace: u32, open: bool) -> Result<u64> {
     let path = CString::new(program.as_os_str().as_encoded_bytes())?;
-    let marker = CString::new(marker)?;
+    let marker = CString::new(std::env::var(MARKER)?)?;
+    let numbers = std::io::stdin();
+    let mut number = [0; NUMBER_BYTES];
     let started = Instant::now();
     let mut busy = Duration::ZERO;
-    for number in first..end {
+    for turn in 0.. {
         if pace > 0 {
-            let due = started + Duration::from_nanos((number - first) * (1_000_000_000 / u64::from(pace)));
+            let due = started + Duration::from_nanos(turn * (1_000_000_000 / u64::from(pace)));
             thread::sleep(due.saturating_duration_since(Instant::now()));
         }
         let begun = Instant::now();
-        let number = CString::new(number.to_string())?;
+        if rustix::io::read(&numbers, &mut number)? < NUMBER_BYTES {
+            break;
+        }
+        let number = CString::new(number)?;
         let child = spawn(&path, &[&path, &marker, &number])?;
         if open {
             while wait(WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some()) {}

@@ -26,6 +26,7 @@ use peak_alloc::PeakAlloc;
 use tempfile::TempDir;
 
 use crate::{
+    compare::Comparison,
     load::{Ground, Load},
     peers::Peer,
     report::Report,
@@ -49,8 +50,6 @@ enum Task {
     #[command(hide = true)]
     Worker {
         program: PathBuf,
-        first: u64,
-        end: u64,
         #[arg(long, default_value_t = 0)]
         pace: u32,
         #[arg(long)]
@@ -85,8 +84,8 @@ struct Wanted {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Run(wanted) => run(&wanted),
-        Task::Worker { program, first, end, pace, open } => {
-            say(&load::work(&program, first, end, pace, open)?.to_string());
+        Task::Worker { program, pace, open } => {
+            say(&load::work(&program, pace, open)?.to_string());
             Ok(())
         }
     }
@@ -107,8 +106,9 @@ fn run(wanted: &Wanted) -> Result<()> {
         }
         // The others only tell of execs.
         let peers = if load == Load::Storm { available(&wanted.against) } else { Vec::new() };
-        let rows = compare::compare(&wanted.agent, folder.path(), &ground, load, &peers, wanted.rounds)?;
-        for row in rows {
+        let (agent, folder, rounds) = (&wanted.agent, folder.path(), wanted.rounds);
+        let comparison = Comparison { agent, folder, ground: &ground, peers, rounds };
+        for row in comparison.run(load)? {
             say(&report::line(&row));
             report.compared.push(row);
         }

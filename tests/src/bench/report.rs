@@ -114,7 +114,8 @@ impl Report {
             "# Performance\n\n\
              <!-- Written by `cargo xtask bench --write`. -->\n\n\
              What Postern costs, measured by `cargo xtask bench --write` on {}, commit {}: each load without and with the agent in \
-             turn, {} rounds, the median with the least and the most; 5,000 execs that do not count come before each. The agent is the static release build with every sensor \
+             turn, the other way round in every second of {} rounds, the median with the least and the most; 5,000 execs that do not count \
+             come before each, and half a GiB of memory is touched. The agent is the static release build with every sensor \
              armed; it writes every event to a file. After each run that file is held against what happened: every exec of \
              the load is there once, and nothing is lost, or the run fails. The figures are in [performance.json](performance.json).\n\n\
              ![Time under each load with a monitor, against none](performance.svg)\n\n\
@@ -149,7 +150,7 @@ impl Report {
 }
 
 const LOADS: &str = "\n## Loads\n\n\
-    * storm: 40,000 execs of a static program of 129 bytes by two workers that do nothing else, `vfork(2)` each.\n\
+    * storm: 40,000 execs of a static program of 129 bytes by two workers that do nothing else, `vfork(2)` each; whoever is done with one takes the next.\n\
     * open: the same, and nobody waits for the end of what was started.\n\
     * paced: a thousand execs a second for five seconds; the time is what the worker was busy.\n\
     * forks: a shell's loop of 10,000 subshells; nothing is executed.\n\

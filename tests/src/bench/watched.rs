@@ -19,7 +19,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 /// An agent that uses less than this of a processor in [`QUIET`] has nothing to do.
 const IDLE: Duration = Duration::from_millis(1);
 /// See `IDLE`.
-const QUIET: Duration = Duration::from_millis(250);
+pub(crate) const QUIET: Duration = Duration::from_millis(250);
 
 /// A running agent that writes its events to a file.
 pub(crate) struct Watched {

@@ -165,8 +165,10 @@ impl Drop for AzureAgent {
         end(&mut self.agent, DEADLINE);
         let gone = || {
             let left = self.network.processes();
-            // One that has ended meanwhile is as good.
-            let _ = left.iter().try_for_each(|process| kill_process(*process, Signal::KILL));
+            for process in &left {
+                // One that has ended meanwhile is as good.
+                let _ = kill_process(*process, Signal::KILL);
+            }
             left.is_empty().then_some(())
         };
         until("what it started is ended", DEADLINE, gone);

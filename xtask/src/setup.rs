@@ -127,23 +127,21 @@ pub(crate) fn kernel() -> Result<PathBuf> {
 /// The part of Google's agent for virtual machines that runs what somebody asked for. The whole would take this machine for one
 /// of theirs.
 pub(crate) fn cloud_agent() -> Result<PathBuf> {
-    let folder = root().join("target/cloud-agent");
-    let agent = folder.join("usr/bin/google_metadata_script_runner");
-    if !agent.is_file() {
-        unpack("google-guest-agent", &folder)?;
-    }
-    Ok(agent)
+    const AGENT: &str = "usr/bin/google_metadata_script_runner";
+    Ok(unpacked("target/cloud-agent", &[("google-guest-agent", AGENT)])?.join(AGENT))
 }
 
 /// Azure's agent for virtual machines, with the part of Python that it needs: for the same reason it is not installed either.
 pub(crate) fn azure_agent() -> Result<PathBuf> {
-    let folder = root().join("target/azure-agent");
-    for (package, proof) in
-        [("waagent", "usr/sbin/waagent"), ("python3-distro", "usr/lib/python3/dist-packages/distro")]
-    {
-        if !folder.join(proof).exists() {
-            unpack(package, &folder)?;
-        }
+    let distro = ("python3-distro", "usr/lib/python3/dist-packages/distro");
+    unpacked("target/azure-agent", &[("waagent", "usr/sbin/waagent"), distro])
+}
+
+/// A folder with Debian packages, each unpacked there unless the file is there that proves it.
+fn unpacked(folder: &str, packages: &[(&str, &str)]) -> Result<PathBuf> {
+    let folder = root().join(folder);
+    for (package, _) in packages.iter().filter(|(_, proof)| !folder.join(proof).exists()) {
+        unpack(package, &folder)?;
     }
     Ok(folder)
 }

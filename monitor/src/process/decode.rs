@@ -125,11 +125,12 @@ impl Decoder {
             argv: exec.argv,
             args_cut,
             seeded: false,
+            of_container,
             args_unreadable: is(ExecFlags::ARGV_UNREADABLE),
             credentials: &body.credentials,
             tty: body.tty,
         };
-        (self.process(raw, &facts, self.is_of_node(&facts, of_container), executable, working_directory), facts)
+        (self.process(raw, &facts, executable, working_directory), facts)
     }
 
     /// A process that was there before the agent, in a container's cgroup or in none.
@@ -147,11 +148,12 @@ impl Decoder {
             args_cut: seed.argv_cut,
             args_unreadable: false,
             seeded: true,
+            of_container,
             credentials: &seed.credentials,
             tty: seed.tty,
         };
         let working_directory = self.texts.get(&seed.cwd);
-        (self.process(raw, &facts, self.is_of_node(&facts, of_container), executable, working_directory), facts)
+        (self.process(raw, &facts, executable, working_directory), facts)
     }
 
     /// A process that was forked from `image` and has not executed: it runs the same program under its own key.
@@ -197,7 +199,6 @@ impl Decoder {
         &self,
         raw: Raw<'_>,
         facts: &KernelFacts,
-        is_of_node: bool,
         executable: Executable,
         working_directory: Arc<str>,
     ) -> Process {
@@ -221,7 +222,7 @@ impl Decoder {
             args_unreadable: raw.args_unreadable,
             args_redacted,
             working_directory,
-            credentials: self.credentials(raw.credentials, is_of_node),
+            credentials: self.credentials(raw.credentials, self.is_of_node(facts, raw.of_container)),
             terminal: (raw.tty.major != 0).then_some(Terminal { major: raw.tty.major, minor: raw.tty.minor }),
             seeded: raw.seeded,
             forked: false,
@@ -260,6 +261,7 @@ struct Raw<'a> {
     args_cut: bool,
     args_unreadable: bool,
     seeded: bool,
+    of_container: bool,
     credentials: &'a RawCredentials,
     tty: Tty,
 }

@@ -39,7 +39,7 @@ const WARM_UP: u64 = 5_000;
 /// Bytes of memory that the machine is made to have before whatever is measured: more than any monitor writes. A virtual machine may
 /// get each page from its host at the first touch only, which takes longer than to write a line to it; whose file happened to grow
 /// into such pages would pay for that.
-const TOUCHED: usize = 512 << 20;
+const TOUCHED: u64 = 512 << 20;
 
 /// What the machine is made to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -123,7 +123,7 @@ impl Ground {
     pub(crate) fn warm_up(&self) -> Result<()> {
         workers(&self.folder, "warm-up", self.scale(WARM_UP), WORKERS, Pace::Closed)?;
         // Written, so that each page is there.
-        drop(std::hint::black_box(vec![1_u8; TOUCHED]));
+        drop(std::hint::black_box(vec![1_u8; usize::try_from(self.scale(TOUCHED))?]));
         Ok(())
     }
 

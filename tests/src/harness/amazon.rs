@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    io::{self, BufReader, Write},
+    io::{self, Write},
     net::TcpStream,
     path::Path,
     process::Child,
@@ -176,9 +176,7 @@ struct Api {
 impl Api {
     /// One request; it may open a channel.
     fn serve(&self, stream: Tls) -> io::Result<()> {
-        let mut stream = BufReader::new(stream);
-        let request = Request::read(&mut stream)?;
-        let mut stream = stream.into_inner();
+        let (request, mut stream) = Request::read(stream)?;
         let is_channel = request.path.starts_with("/v1/");
         match (request.header("sec-websocket-key"), self.asked) {
             (Some(key), Asked::Session(user, typed)) => {

@@ -3,8 +3,7 @@
 //! the agent's `azurelinuxagent/common/protocol`. All are in a network of their own, where nothing else answers.
 
 use std::{
-    env, fs,
-    io::{self, BufReader},
+    env, fs, io,
     net::TcpStream,
     path::{Path, PathBuf},
     process::Child,
@@ -184,9 +183,7 @@ struct Azure {
 
 impl Azure {
     fn serve(&self, stream: TcpStream) -> io::Result<()> {
-        let mut stream = BufReader::new(stream);
-        let request = Request::read(&mut stream)?;
-        let mut stream = stream.into_inner();
+        let (request, mut stream) = Request::read(stream)?;
         let mut say = |kind, body: &[u8]| http::answer(&mut stream, "200 OK", kind, body);
         match (&*request.method, &*request.path) {
             ("GET", "/?comp=versions") => say("text/xml", VERSIONS.as_bytes()),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, BufRead, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::Arc,
     thread,
@@ -20,7 +20,9 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn read(stream: &mut impl BufRead) -> io::Result<Self> {
+    /// Reads the only one on a connection; what is to be answered on is given back.
+    pub(super) fn read<S: Read>(stream: S) -> io::Result<(Self, S)> {
+        let mut stream = BufReader::new(stream);
         let (mut request, mut line) = (Self::default(), String::new());
         stream.read_line(&mut line)?;
         let mut first = line.split(' ').map(str::to_owned);
@@ -37,7 +39,7 @@ impl Request {
         let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         request.body.resize(length, 0);
         stream.read_exact(&mut request.body)?;
-        Ok(request)
+        Ok((request, stream.into_inner()))
     }
 
     /// `name` in small letters.

@@ -20,17 +20,28 @@ use crate::maps::{COUNTERS, LAST_WAKE, NEXT_SEQUENCE, RING, SETTINGS};
 /// and fall further behind.
 const WAKE_PAUSE_NS: u64 = 1_000_000;
 
+/// How many bytes a record has at least that counts as large, and of how many others one is taken for a sample: to ask how full the
+/// ring is takes longer than all else about a wake-up.
+const LARGE: usize = 4096;
+/// See `LARGE`.
+const SAMPLED: u64 = 16;
+
 /// One CPU's counters at one hook.
-pub struct Account(*mut HookCounters);
+pub struct Account {
+    counters: *mut HookCounters,
+    /// Whether another process may come to the same hook on this CPU before the program has returned.
+    is_shared: bool,
+}
 
 impl Account {
     /// Counts the hook as seen.
     #[inline(always)]
     pub fn seen(hook: HookId) -> Option<Self> {
         let counters = COUNTERS.get_ptr_mut(hook as u32)?;
-        let account = Self(counters);
+        // The kernel runs a tracepoint's program to its end before it runs it again on the same CPU.
+        let account = Self { counters, is_shared: matches!(hook, HookId::Pam | HookId::Syslog) };
         // SAFETY: the map's value lives as long as the program, and is aligned.
-        add(unsafe { &raw mut (*counters).seen });
+        account.add(unsafe { &raw mut (*counters).seen });
         Some(account)
     }
 
@@ -38,14 +49,14 @@ impl Account {
     #[inline(always)]
     pub fn filtered(&self) {
         // SAFETY: as in `seen`.
-        add(unsafe { &raw mut (*self.0).filtered });
+        self.add(unsafe { &raw mut (*self.counters).filtered });
     }
 
     /// Counts it as lost.
     #[inline(always)]
     pub fn lost(&self) {
         // SAFETY: as in `seen`.
-        add(unsafe { &raw mut (*self.0).lost });
+        self.add(unsafe { &raw mut (*self.counters).lost });
     }
 
     /// Hands over a record that was put together in the ring itself, and wakes user space: for the few that matter
@@ -54,26 +65,39 @@ impl Account {
     pub fn submit_reserved<T: 'static>(&self, entry: RingBufEntry<T>) {
         entry.submit(BPF_RB_FORCE_WAKEUP.into());
         // SAFETY: as in `seen`.
-        add(unsafe { &raw mut (*self.0).submitted });
+        self.add(unsafe { &raw mut (*self.counters).submitted });
     }
 
-    /// Hands a finished record to user space, or counts it as lost. `now_ns` is the time in its header.
+    /// Hands a finished record to user space, or counts it as lost. `header` is the record's own, and `length` is not longer
+    /// than what is there.
     #[inline(always)]
-    pub fn submit(&self, record: *const c_void, length: usize, now_ns: u64, urgent: bool) {
-        let flags = if urgent || wake_is_due(now_ns) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    pub fn submit(&self, record: *const c_void, length: usize, header: &Header, urgent: bool) {
+        let flags = if urgent || wake_is_due(header, length) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
         // SAFETY: the caller passes `length` readable bytes at `record`, which the verifier checks.
         let result = unsafe {
             bpf_ringbuf_output((&raw const RING).cast_mut().cast(), record.cast_mut(), length as u64, flags.into())
         };
         if result == 0 {
             // SAFETY: as in `seen`.
-            add(unsafe { &raw mut (*self.0).submitted });
+            self.add(unsafe { &raw mut (*self.counters).submitted });
         } else {
             self.lost();
         }
     }
+
+    #[inline(always)]
+    fn add(&self, counter: *mut u64) {
+        if self.is_shared {
+            add(counter);
+        } else {
+            // An atomic one would wait for all that this program has written.
+            // SAFETY: the counter is an aligned u64 in a map, and this CPU's own.
+            unsafe { *counter += 1 };
+        }
+    }
 }
 
+/// Adds one, whoever else does.
 #[inline(always)]
 fn add(counter: *mut u64) {
     // A uprobe can be preempted in the middle: only an atomic addition is exact. `core` offers none on this target,
@@ -112,19 +136,23 @@ pub fn header(kind: RecordKind, length: usize) -> Header {
 /// Ordinary records wake user space when it may be asleep, or has much to read: a wake-up for each would cost more
 /// than everything else together.
 #[inline(always)]
-fn wake_is_due(now_ns: u64) -> bool {
+fn wake_is_due(header: &Header, length: usize) -> bool {
     // SAFETY: a read-only global, set before load; volatile so that the compiler does not take its initial value.
     let (quiet_ns, wake_bytes) =
         unsafe { (read_volatile(&raw const SETTINGS.quiet_ns), read_volatile(&raw const SETTINGS.wake_bytes)) };
     let Some(last_wake_ns) = LAST_WAKE.get_ptr_mut(0) else { return true };
+    let is_full = || {
+        (header.sequence.is_multiple_of(SAMPLED) || length >= LARGE)
+            && RING.query(BPF_RB_AVAIL_DATA.into()) >= wake_bytes
+    };
     // SAFETY: a live and aligned map value. Two CPUs may read the same time, and both wake.
     unsafe {
         // Another CPU's time may be a little ahead of this one's.
-        let since = now_ns.saturating_sub(read_volatile(last_wake_ns));
-        if since < WAKE_PAUSE_NS || since < quiet_ns && RING.query(BPF_RB_AVAIL_DATA.into()) < wake_bytes {
+        let since = header.time_ns.saturating_sub(read_volatile(last_wake_ns));
+        if since < WAKE_PAUSE_NS || since < quiet_ns && !is_full() {
             return false;
         }
-        write_volatile(last_wake_ns, now_ns);
+        write_volatile(last_wake_ns, header.time_ns);
     }
     true
 }

@@ -71,7 +71,7 @@ fn exec<P: Pointer>(task: Task<P>, old_tid: u32, bprm: P) -> i32 {
     let length = record.length();
     record.header = header(RecordKind::Exec, length);
     if length <= size_of::<ExecRecord>() {
-        account.submit((&raw const *record).cast(), length, record.header.time_ns, urgent);
+        account.submit((&raw const *record).cast(), length, &record.header, urgent);
     } else {
         account.lost();
     }

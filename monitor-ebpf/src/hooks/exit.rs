@@ -66,6 +66,6 @@ fn exit(task: Task<impl Pointer>) -> i32 {
         header: header(RecordKind::Exit, size_of::<ExitRecord>()),
         body: ExitBody { process: task.key(), entry: state.entry, status: task.exit_status(), reserved: 0 },
     };
-    account.submit((&raw const record).cast(), size_of::<ExitRecord>(), record.header.time_ns, false);
+    account.submit((&raw const record).cast(), size_of::<ExitRecord>(), &record.header, false);
     0
 }

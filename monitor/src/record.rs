@@ -172,6 +172,11 @@ pub fn until_zero(bytes: &[u8]) -> &[u8] {
 }
 
 impl<'a> Components<'a> {
+    /// As they stand in the record.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
     /// The names, from leaf to root.
     pub fn names(self) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let names = self.0.strip_suffix(&[0]).unwrap_or(self.0);
@@ -179,22 +184,16 @@ impl<'a> Components<'a> {
         names.split(|&byte| byte == 0).filter(move |_| !names.is_empty())
     }
 
-    /// Writes the path from its root on, `/` before each name, to an empty buffer; `/` alone for the root.
-    pub fn write(self, into: &mut Vec<u8>) {
-        into.clear();
-        for name in self.names().rev() {
-            into.push(b'/');
-            into.extend_from_slice(name);
-        }
-        if into.is_empty() {
-            into.push(b'/');
-        }
-    }
-
-    /// The same, in a buffer of its own.
+    /// The path from its root on, `/` before each name; `/` alone for the root.
     pub fn path(self) -> Vec<u8> {
-        let mut path = Vec::new();
-        self.write(&mut path);
+        let mut path = Vec::with_capacity(self.0.len() + 1);
+        for name in self.names().rev() {
+            path.push(b'/');
+            path.extend_from_slice(name);
+        }
+        if path.is_empty() {
+            path.push(b'/');
+        }
         path
     }
 }
@@ -240,11 +239,8 @@ mod tests {
         let Ok(Record { body: Body::Exec(exec), .. }) = decode(&bytes) else { panic!("not an exec") };
         assert_eq!(exec.arguments().collect::<Vec<_>>(), [&b"ls"[..], b"-l"]);
         assert_eq!((exec.filename, exec.environment), (&b"ls"[..], &b"A=b\0"[..]));
-        let mut path = Vec::new();
-        exec.executable.write(&mut path);
-        assert_eq!(path, b"/bin/ls");
-        exec.cwd.write(&mut path);
-        assert_eq!(path, b"/");
+        assert_eq!(exec.executable.path(), b"/bin/ls");
+        assert_eq!(exec.cwd.path(), b"/");
     }
 
     #[test]
@@ -281,7 +277,7 @@ mod tests {
             let record = record(kind, &bytes);
             if let Ok(Record { body: Body::Exec(exec), .. }) = decode(&record) {
                 exec.arguments().count();
-                exec.cgroup.write(&mut Vec::new());
+                exec.cgroup.path();
             }
         }
     }

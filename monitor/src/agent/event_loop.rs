@@ -247,12 +247,12 @@ impl EventLoop {
     }
 
     fn publish(&mut self) {
-        for event in self.pipeline.take_events() {
+        for event in self.pipeline.take_events().as_slice() {
             self.figures.events(event.kind()).add(1);
             if event.enrichment != Enrichment::Complete {
                 self.figures.partial.add(1);
             }
-            self.publisher.publish(&event);
+            self.publisher.publish(event);
         }
         for request in self.pipeline.take_requests() {
             let id = Arc::clone(&request.id);

@@ -36,7 +36,7 @@ pub struct Process {
     /// Working directory at the exec.
     pub working_directory: Arc<str>,
     /// Who it acts as.
-    pub credentials: Credentials,
+    pub credentials: Arc<Credentials>,
     /// Its controlling terminal.
     pub terminal: Option<Terminal>,
     /// Whether it was found in /proc when the agent started, instead of seen at its exec.

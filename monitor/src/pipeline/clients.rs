@@ -348,7 +348,7 @@ mod tests {
         let mut clients = Clients::default();
         let mut run = |pid: u32, args: &[&str]| {
             let mut process = process(pid, args);
-            process.credentials.real_user.name = Some("ops".into());
+            Arc::make_mut(&mut process.credentials).real_user.name = Some("ops".into());
             let session = Session {
                 id: pid.to_string().into(),
                 door: EntryType::Sshd,

@@ -179,13 +179,7 @@ impl Containers {
     }
 
     /// Completes an event with its container, or keeps it until more is known.
-    pub(super) fn complete(
-        &mut self,
-        event: Event,
-        container: Option<&Arc<CgroupContainer>>,
-        now_ns: u64,
-    ) -> Option<Event> {
-        let Some(container) = container else { return Some(event) };
+    pub(super) fn complete(&mut self, event: Event, container: &Arc<CgroupContainer>, now_ns: u64) -> Option<Event> {
         self.state(container, now_ns);
         if let Some((container, enrichment)) = self.describe(&container.id, false) {
             return Some(Event { container: Some(container), enrichment, ..event });

@@ -151,9 +151,7 @@ impl Pipeline {
         let container = owner.container.as_ref().and_then(|id| self.containers.reference(id));
         let enrichment = if file.path.is_some() { Enrichment::Complete } else { Enrichment::Partial };
         let event = Event { enrichment, ..self.event(Body::File(Arc::new(file)), Some(owner.alone()), now_ns) };
-        if let Some(event) = self.containers.complete(event, container.as_ref(), now_ns) {
-            self.send(event);
-        }
+        self.send_whole(event, container.as_ref(), now_ns);
     }
 
     /// Whose a change is.

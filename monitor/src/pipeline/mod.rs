@@ -301,7 +301,6 @@ impl Pipeline {
         let body = exec.body;
         let cgroup = self.containers.of_cgroup(body.cgroup_id, || exec.cgroup.path());
         let (process, facts) = self.decoder.exec(exec, cgroup.is_some());
-        let process = Arc::new(process);
         // The runtime's own processes are in the container's cgroup before they enter its namespaces.
         let container = cgroup.filter(|_| facts.namespaces.mnt != self.host.namespaces.mnt);
         let parent = self.parent(exec);
@@ -418,7 +417,7 @@ impl Pipeline {
     }
 
     fn exit(&mut self, key: ProcessKey, status: u32, now_ns: u64) {
-        if let Some(known) = self.processes.get(key).cloned() {
+        if let Some(known) = self.processes.get(key) {
             let signal = status & 0x7f;
             let exit_code = if signal == 0 { (status >> 8) & 0xff } else { 128 + signal };
             let container = known.container.as_ref().and_then(|id| self.containers.reference(id));
@@ -427,8 +426,9 @@ impl Pipeline {
             }
             let lived_ns = now_ns.saturating_sub(known.process.start_ns);
             let end = End { exit_code: exit_code as i32, time: self.decoder.time(now_ns), lived_ns };
-            if !self.merge(&known, end) {
-                self.tell(Body::End(end), Some(known.alone()), container.as_ref(), now_ns);
+            if !merge(&mut self.out, known, end) {
+                let lineage = known.alone();
+                self.tell(Body::End(end), Some(lineage), container.as_ref(), now_ns);
             }
             self.processes.end(key, now_ns);
             self.links.clients.end(key, now_ns);
@@ -440,25 +440,6 @@ impl Pipeline {
         } else {
             self.close(key, now_ns);
         }
-    }
-
-    /// Adds its end to the event of a process's execution, if that has not gone out yet: one line less for each of the many
-    /// processes that live for a moment. Returns whether it did. The end of a leader of an entry has an event of its own, since
-    /// more may follow from it.
-    fn merge(&mut self, known: &Known, end: End) -> bool {
-        let key = known.process.key;
-        if known.entry.as_ref().is_none_or(|entry| entry.leader == key) {
-            return false;
-        }
-        let first = self.out.first().map_or(u64::MAX, |event| event.sequence);
-        let at = known.told.checked_sub(first).and_then(|at| usize::try_from(at).ok());
-        let Some(event) = at.and_then(|at| self.out.get_mut(at)) else { return false };
-        let is_its = |lineage: &Lineage| lineage.process.key == key;
-        match &mut event.body {
-            Body::Exec { end: open @ None } if event.lineage.as_ref().is_some_and(is_its) => *open = Some(end),
-            _ => return false,
-        }
-        true
     }
 
     fn login(&mut self, outcome: Outcome, now_ns: u64) {
@@ -499,7 +480,12 @@ impl Pipeline {
     }
 
     fn tell(&mut self, body: Body, lineage: Option<Lineage>, container: Option<&Arc<CgroupContainer>>, now_ns: u64) {
-        let event = self.event(body, lineage, now_ns);
+        self.send_whole(self.event(body, lineage, now_ns), container, now_ns);
+    }
+
+    /// Sends an event once it says what can be known of its container.
+    fn send_whole(&mut self, event: Event, container: Option<&Arc<CgroupContainer>>, now_ns: u64) {
+        let Some(container) = container else { return self.send(event) };
         if let Some(event) = self.containers.complete(event, container, now_ns) {
             self.send(event);
         }
@@ -558,8 +544,8 @@ impl Pipeline {
     }
 
     /// Numbers an event, and the alert that it gives rise to.
-    fn number(&mut self, event: Event) {
-        let mut event = Event { sequence: self.next_sequence, ..event };
+    fn number(&mut self, mut event: Event) {
+        event.sequence = self.next_sequence;
         self.next_sequence += 1;
         if let Some(known) = self.maintenances.known()
             && event.maintenance.is_none()
@@ -581,6 +567,25 @@ impl Pipeline {
             self.out.push(alert);
         }
     }
+}
+
+/// Adds its end to the event of a process's execution, if that has not gone out yet: one line less for each of the many processes
+/// that live for a moment. Returns whether it did. The end of a leader of an entry has an event of its own, since more may follow
+/// from it.
+fn merge(out: &mut [Event], known: &Known, end: End) -> bool {
+    let key = known.process.key;
+    if known.entry.as_ref().is_none_or(|entry| entry.leader == key) {
+        return false;
+    }
+    let first = out.first().map_or(u64::MAX, |event| event.sequence);
+    let at = known.told.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+    let Some(event) = at.and_then(|at| out.get_mut(at)) else { return false };
+    let is_its = |lineage: &Lineage| lineage.process.key == key;
+    match &mut event.body {
+        Body::Exec { end: open @ None } if event.lineage.as_ref().is_some_and(is_its) => *open = Some(end),
+        _ => return false,
+    }
+    true
 }
 
 #[cfg(test)]

@@ -156,6 +156,8 @@ impl<'a> Screen<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -165,7 +167,7 @@ mod tests {
         let program = args.first().copied().unwrap_or_default().to_lowercase();
         let mut process = replay::process(pid, &format!("/usr/bin/{program}"), args);
         process.working_directory = "/home/ops".into();
-        process.credentials.real_user = User { id: uid, name: Some(format!("user{uid}").into()) };
+        Arc::make_mut(&mut process.credentials).real_user = User { id: uid, name: Some(format!("user{uid}").into()) };
         process
     }
 

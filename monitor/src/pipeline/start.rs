@@ -1,8 +1,6 @@
 //! How a run begins and ends: what another run left, the processes that ran before, and what the next run is to know. Beside it,
 //! what the node's own object says.
 
-use std::sync::Arc;
-
 use postern_ebpf::abi::{EntryMark, ProcessKey};
 
 use super::{
@@ -53,7 +51,6 @@ impl Pipeline {
         for seed in order {
             let cgroup = Containers::of_seed(&seed.cgroup);
             let (process, facts) = self.decoder.seeded(seed, cgroup.is_some());
-            let process = Arc::new(process);
             let container = cgroup.filter(|_| facts.namespaces.mnt != self.host.namespaces.mnt);
             let parent = self.processes.by_pid(seed.parent).cloned();
             if let Some(container) = &container {

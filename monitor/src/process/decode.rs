@@ -1,7 +1,7 @@
 //! Raw facts of a process, from its exec record or from /proc, as the public [`Process`] and what the pipeline needs
 //! beyond it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use postern_ebpf::abi::{Credentials as RawCredentials, ExecFlags, FileIdentity, Namespaces, ProcessKey, Tty};
@@ -46,15 +46,27 @@ pub struct Decoder {
     users: Passwd,
     host: Namespaces,
     texts: Texts,
-    path: Vec<u8>,
+    /// Of the last few processes that acted as different users, whether the node's users are theirs, and what came of it.
+    credentials: VecDeque<(RawCredentials, bool, Arc<Credentials>)>,
 }
+
+/// How many credentials are remembered: most of what a node runs acts as one of a few users.
+const CREDENTIALS: usize = 8;
 
 impl Decoder {
     /// `boot_time_ns` is the node's clock at boot, in nanoseconds since 1970; `host` the namespaces of the node's init.
     pub fn new(boot_id: &str, boot_time_ns: i128, users: Passwd, host: Namespaces) -> Self {
         let boot_time = Timestamp::from_nanosecond(boot_time_ns).unwrap_or(Timestamp::UNIX_EPOCH);
         let identity = Identity::of_boot(boot_id);
-        Self { boot_id: boot_id.into(), identity, boot_time, users, host, texts: Texts::default(), path: Vec::new() }
+        Self {
+            boot_id: boot_id.into(),
+            identity,
+            boot_time,
+            users,
+            host,
+            texts: Texts::default(),
+            credentials: VecDeque::new(),
+        }
     }
 
     /// The boot began then, by the node's clock as it is set now. Yields by how much that is ahead of what is known here, if it
@@ -100,13 +112,12 @@ impl Decoder {
     }
 
     /// A process after its exec, in a container's cgroup or in none.
-    pub fn exec(&mut self, exec: &Exec<'_>, of_container: bool) -> (Process, KernelFacts) {
+    pub fn exec(&mut self, exec: &Exec<'_>, of_container: bool) -> (Arc<Process>, KernelFacts) {
         let body = exec.body;
         let flags = body.flags;
         let is = |flag: u32| flags & flag != 0;
         let mut executable = executable(&body.file);
-        exec.executable.write(&mut self.path);
-        executable.path = self.texts.get(&self.path).into();
+        executable.path = self.texts.path(exec.executable).into();
         executable.path_cut = is(ExecFlags::PATH_CUT);
         executable.script = is(ExecFlags::SCRIPT).then(|| printable(exec.filename));
         executable.in_memory = if is(ExecFlags::MEMFD) {
@@ -115,9 +126,8 @@ impl Decoder {
             is(ExecFlags::SCRIPT_MEMFD).then_some(InMemory::Script)
         };
         executable.deleted = body.file.links == 0 && !is(ExecFlags::MEMFD);
-        exec.cwd.write(&mut self.path);
         let args_cut = is(ExecFlags::ARGV_CUT);
-        let working_directory = self.texts.get(&self.path);
+        let working_directory = self.texts.path(exec.cwd);
         let facts = facts(&body.credentials, body.namespaces, body.inner_pid);
         let raw = Raw {
             key: body.process,
@@ -134,7 +144,7 @@ impl Decoder {
     }
 
     /// A process that was there before the agent, in a container's cgroup or in none.
-    pub fn seeded(&mut self, seed: &SeedProcess, of_container: bool) -> (Process, KernelFacts) {
+    pub fn seeded(&mut self, seed: &SeedProcess, of_container: bool) -> (Arc<Process>, KernelFacts) {
         let mut executable = executable(&seed.file);
         executable.path = self.texts.get(&seed.executable).into();
         let memfd = seed.deleted && seed.executable.starts_with(b"/memfd:");
@@ -188,7 +198,7 @@ impl Decoder {
             args_unreadable: false,
             args_redacted: false,
             working_directory: "".into(),
-            credentials: Credentials::default(),
+            credentials: Arc::default(),
             terminal: None,
             seeded: true,
             forked: false,
@@ -196,18 +206,19 @@ impl Decoder {
     }
 
     fn process(
-        &self,
+        &mut self,
         raw: Raw<'_>,
         facts: &KernelFacts,
         executable: Executable,
         working_directory: Arc<str>,
-    ) -> Process {
+    ) -> Arc<Process> {
         let key = to_tick(raw.key);
+        let is_of_node = self.is_of_node(facts, raw.of_container);
         let args = Arguments::of_text(printable(raw.argv));
         let redacted = redact(&args);
         let args_redacted = redacted.is_some();
         let args = redacted.unwrap_or(args);
-        Process {
+        Arc::new(Process {
             key,
             entity_id: self.identity.process(key),
             inner_pid: (facts.inner_pid != 0 && facts.inner_pid != key.tgid).then_some(facts.inner_pid),
@@ -222,11 +233,11 @@ impl Decoder {
             args_unreadable: raw.args_unreadable,
             args_redacted,
             working_directory,
-            credentials: self.credentials(raw.credentials, self.is_of_node(facts, raw.of_container)),
+            credentials: self.credentials(raw.credentials, is_of_node),
             terminal: (raw.tty.major != 0).then_some(Terminal { major: raw.tty.major, minor: raw.tty.minor }),
             seeded: raw.seeded,
             forked: false,
-        }
+        })
     }
 
     /// Whether the node's users are its users: it is on the node, or one of the node's services that sees other mounts.
@@ -235,11 +246,16 @@ impl Decoder {
         own.mnt == self.host.mnt || !of_container && own.pid == self.host.pid
     }
 
-    fn credentials(&self, raw: &RawCredentials, is_of_node: bool) -> Credentials {
+    /// Shared by those who act as the same.
+    fn credentials(&mut self, raw: &RawCredentials, is_of_node: bool) -> Arc<Credentials> {
+        let mut known = self.credentials.iter();
+        if let Some((_, _, known)) = known.find(|(of, of_node, _)| of == raw && *of_node == is_of_node) {
+            return Arc::clone(known);
+        }
         let user = |id: u32| User { id, name: if is_of_node { self.users.name(id) } else { None } };
         let group = |id: u32| User { id, name: None };
         let set = |value: u32| (value != u32::MAX).then_some(value);
-        Credentials {
+        let credentials = Arc::new(Credentials {
             user: user(raw.euid),
             group: group(raw.egid),
             real_user: user(raw.uid),
@@ -250,7 +266,10 @@ impl Decoder {
             audit_session: set(raw.audit_session),
             effective: Capabilities(raw.cap_effective),
             permitted: Capabilities(raw.cap_permitted),
-        }
+        });
+        self.credentials.truncate(CREDENTIALS - 1);
+        self.credentials.push_front((*raw, is_of_node, Arc::clone(&credentials)));
+        credentials
     }
 }
 

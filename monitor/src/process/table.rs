@@ -55,9 +55,10 @@ impl Known {
 /// The process table.
 #[derive(Default)]
 pub struct ProcessTable {
-    known: FxHashMap<ProcessKey, Known>,
-    /// The key that a pid has now.
-    by_pid: FxHashMap<u32, ProcessKey>,
+    /// Whoever has a pid now, or had it last.
+    by_pid: FxHashMap<u32, Known>,
+    /// Those whose pid another has now.
+    former: FxHashMap<ProcessKey, Known>,
     /// In the order in which they were added, for the bound.
     order: VecDeque<ProcessKey>,
     dead: VecDeque<(u64, ProcessKey)>,
@@ -69,12 +70,12 @@ pub struct ProcessTable {
 impl ProcessTable {
     /// How many processes are known, ended ones included.
     pub fn len(&self) -> usize {
-        self.known.len()
+        self.by_pid.len() + self.former.len()
     }
 
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        self.len() == 0
     }
 
     /// How many live processes were forgotten for want of room.
@@ -84,24 +85,25 @@ impl ProcessTable {
 
     /// The process with that key.
     pub fn get(&self, key: ProcessKey) -> Option<&Known> {
-        self.known.get(&to_tick(key))
+        let key = to_tick(key);
+        self.by_pid(key.tgid).filter(|known| known.process.key == key).or_else(|| self.former.get(&key))
     }
 
     /// All that are known, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &Known> {
-        self.known.values()
+        self.by_pid.values().chain(self.former.values())
     }
 
     /// Those that have not ended, in no particular order.
     pub fn living(&self) -> impl Iterator<Item = &Known> {
         let dead: FxHashSet<ProcessKey> = self.dead.iter().map(|(_, key)| *key).collect();
-        self.known.values().filter(move |known| !dead.contains(&known.process.key))
+        self.iter().filter(move |known| !dead.contains(&known.process.key))
     }
 
     /// Those that have ended since then, the last one first.
     pub fn ended_since(&self, then_ns: u64) -> impl Iterator<Item = &Known> {
         let ended = self.dead.iter().rev().take_while(move |(ended, _)| *ended >= then_ns);
-        ended.filter_map(|(_, key)| self.known.get(key))
+        ended.filter_map(|(_, key)| self.get(*key))
     }
 
     /// The program before an exec. In its first moments the kernel side does not know all that runs already: then what is known
@@ -114,7 +116,7 @@ impl ProcessTable {
 
     /// The process that has that pid now, or had it last.
     pub fn by_pid(&self, pid: u32) -> Option<&Known> {
-        self.known.get(self.by_pid.get(&pid)?)
+        self.by_pid.get(&pid)
     }
 
     /// The process with that key, which has not executed itself: as it was made the last time, or by `make`.
@@ -135,11 +137,15 @@ impl ProcessTable {
     pub fn insert(&mut self, known: Known) {
         let key = known.process.key;
         let known = Known { process: shortened(known.process), ..known };
-        self.by_pid.insert(key.tgid, key);
-        if self.known.insert(key, known).is_none() {
+        let is_new = self.get(key).is_none();
+        self.former.remove(&key);
+        if let Some(other) = self.by_pid.insert(key.tgid, known).filter(|other| other.process.key != key) {
+            self.former.insert(other.process.key, other);
+        }
+        if is_new {
             self.order.push_back(key);
         }
-        while self.known.len() > LIVE_MAX + self.dead.len() {
+        while self.len() > LIVE_MAX + self.dead.len() {
             let Some(oldest) = self.order.pop_front() else { break };
             if self.forget(oldest) {
                 self.evicted += 1;
@@ -150,7 +156,7 @@ impl ProcessTable {
     /// The process has ended; it is remembered for a while.
     pub fn end(&mut self, key: ProcessKey, now_ns: u64) {
         let key = to_tick(key);
-        if !self.known.contains_key(&key) {
+        if self.get(key).is_none() {
             return;
         }
         self.dead.push_back((now_ns, key));
@@ -172,16 +178,19 @@ impl ProcessTable {
             self.forget(key);
         }
         // Keys of forgotten processes are dropped once they are the greater part.
-        if self.order.len() > 1_024 + 2 * self.known.len() {
-            self.order.retain(|key| self.known.contains_key(key));
+        if self.order.len() > 1_024 + 2 * self.len() {
+            let mut order = std::mem::take(&mut self.order);
+            order.retain(|key| self.get(*key).is_some());
+            self.order = order;
         }
     }
 
     fn forget(&mut self, key: ProcessKey) -> bool {
-        if self.by_pid.get(&key.tgid) == Some(&key) {
-            self.by_pid.remove(&key.tgid);
+        if self.by_pid(key.tgid).is_some_and(|known| known.process.key == key) {
+            self.by_pid.remove(&key.tgid).is_some()
+        } else {
+            self.former.remove(&key).is_some()
         }
-        self.known.remove(&key).is_some()
     }
 }
 

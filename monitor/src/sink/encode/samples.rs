@@ -121,8 +121,8 @@ fn user(id: u32, name: &str) -> User {
     User { id, name: Some(name.into()) }
 }
 
-fn root() -> Credentials {
-    Credentials {
+fn root() -> Arc<Credentials> {
+    Arc::new(Credentials {
         user: user(0, "root"),
         group: user(0, "root"),
         real_user: user(1000, "ops"),
@@ -133,7 +133,7 @@ fn root() -> Credentials {
         audit_session: Some(7),
         effective: ALL_CAPABILITIES,
         permitted: ALL_CAPABILITIES,
-    }
+    })
 }
 
 fn session() -> Arc<Session> {
@@ -184,7 +184,7 @@ fn bare_lineage() -> Lineage {
         args_count: None,
         args_unreadable: true,
         terminal: None,
-        credentials: Credentials::default(),
+        credentials: Arc::default(),
         working_directory: "".into(),
         seeded: true,
         ..process(77, "", &[])
@@ -217,7 +217,7 @@ fn odd_lineage() -> Lineage {
     odd.executable.deleted = true;
     odd.executable.script = Some("/proc/self/fd/3".into());
     odd.executable.in_memory = Some(InMemory::Script);
-    odd.credentials.effective = Capabilities(1 << 21);
+    Arc::make_mut(&mut odd.credentials).effective = Capabilities(1 << 21);
     Lineage {
         process: Arc::new(odd),
         parent: Some(Arc::new(parent)),
@@ -425,9 +425,12 @@ fn containers(from: u64) -> Vec<Event> {
     let inside = || {
         let mut inside = process(5100, "/bin/sh", &["sh", "-c", "cat /etc/shadow"]);
         inside.inner_pid = Some(33);
-        inside.credentials.user = User { id: 0, name: None };
-        inside.credentials.login_user = None;
-        inside.credentials.audit_session = None;
+        inside.credentials = Arc::new(Credentials {
+            user: User { id: 0, name: None },
+            login_user: None,
+            audit_session: None,
+            ..Credentials::clone(&inside.credentials)
+        });
         let inside = Arc::new(inside);
         let entry = Entry {
             own_session: Some(Arc::new(Session {

@@ -14,17 +14,25 @@ const BLOCK_BYTES: usize = FULL_BYTES + (16 << 10);
 const WAITING_MAX: usize = 32;
 /// How many are kept when little is to do: one is written while others are delivered.
 const KEPT: usize = 2;
+/// For how many turns of the loop a block must have been of no use before it is given back: to take it from the kernel anew costs
+/// more than to write what it holds.
+const UNUSED_TURNS: u32 = 32;
 
 /// See the module.
 pub(super) struct Memory {
     block: Vec<u8>,
     /// Where lines are that wait to be delivered, the oldest first.
     waiting: VecDeque<Block>,
+    /// How many blocks this turn of the loop has sealed, and the most that one of the last turns did.
+    sealed: usize,
+    most: usize,
+    /// How many turns those were.
+    turns: u32,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { block: Vec::with_capacity(BLOCK_BYTES), waiting: VecDeque::new() }
+        Self { block: Vec::with_capacity(BLOCK_BYTES), waiting: VecDeque::new(), sealed: 0, most: 0, turns: 0 }
     }
 }
 
@@ -41,6 +49,7 @@ impl Memory {
 
     /// What was written since the last call.
     pub(super) fn seal(&mut self) -> Block {
+        self.sealed += 1;
         // Lines are delivered in the order in which they came: if any block is free, it is the one that was full first.
         let free = self.waiting.pop_front_if(|oldest| Arc::get_mut(oldest).is_some()).and_then(Arc::into_inner);
         // Where lines wait, a few of them must not hold a whole block.
@@ -61,10 +70,16 @@ impl Memory {
         sealed
     }
 
-    /// Gives back a block that the last turn of the loop did not need. No more than one: the next turn may be like the one before.
+    /// A turn of the loop is over. Gives back what none of the last [`UNUSED_TURNS`] needed.
     pub(super) fn trim(&mut self) {
-        if self.waiting.len() > KEPT {
-            self.waiting.pop_front_if(|oldest| Arc::get_mut(oldest).is_some());
+        self.most = self.most.max(std::mem::take(&mut self.sealed));
+        self.turns += 1;
+        if self.turns >= UNUSED_TURNS {
+            let kept = std::mem::take(&mut self.most).max(KEPT);
+            while self.waiting.len() > kept
+                && self.waiting.pop_front_if(|oldest| Arc::get_mut(oldest).is_some()).is_some()
+            {}
+            self.turns = 0;
         }
     }
 }
@@ -110,17 +125,22 @@ mod tests {
     #[test]
     fn what_a_burst_took_is_given_back() {
         let mut memory = Memory::default();
-        let seal = |_| {
+        let seal = |memory: &mut Memory| {
             memory.block().resize(FULL_BYTES, b'x');
             memory.seal()
         };
-        let burst: Vec<Block> = (0..WAITING_MAX).map(seal).collect();
-        memory.trim();
+        let turns = |memory: &mut Memory| (0..UNUSED_TURNS).for_each(|_| memory.trim());
+        let burst: Vec<Block> = (0..WAITING_MAX).map(|_| seal(&mut memory)).collect();
+        turns(&mut memory);
+        turns(&mut memory);
         assert_eq!(memory.waiting.len(), WAITING_MAX, "they are not delivered yet");
         drop(burst);
-        for _ in 0..WAITING_MAX {
+        for turn in 0..UNUSED_TURNS {
+            (0..10 * (turn % 2)).for_each(|_| drop(seal(&mut memory)));
             memory.trim();
         }
+        assert_eq!(memory.waiting.len(), 10, "what every other turn needs");
+        turns(&mut memory);
         assert_eq!(memory.waiting.len(), KEPT);
     }
 

@@ -43,6 +43,25 @@ pub(super) const fn may_stop(byte: u8) -> bool {
     STOPS[byte as usize]
 }
 
+/// Whether it is not certain that [`may_stop`] holds for none of eight bytes. All of them are looked at together: those outside
+/// ASCII count as if they might.
+pub(super) const fn may_stop_in(bytes: [u8; 8]) -> bool {
+    const fn each(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    // A byte's highest bit is set where subtracting has to borrow. That may come of the byte before it too: then that one is one
+    // that stops already.
+    const fn below(word: u64, byte: u8) -> u64 {
+        word.wrapping_sub(each(byte)) & !word
+    }
+    const fn is(word: u64, byte: u8) -> u64 {
+        below(word ^ each(byte), 1)
+    }
+    let word = u64::from_ne_bytes(bytes);
+    let found = word | below(word, 0x20) | is(word, b'"') | is(word, b'\\') | is(word, 0x7f);
+    found & each(0x80) != 0
+}
+
 /// Spells unsafe characters the way a person reads them (`\n`, `\e`, `\u{9b}`) and passes on all else.
 pub(super) struct Visible<W>(pub(super) W);
 
@@ -80,6 +99,19 @@ mod tests {
     #[test]
     fn a_terminal_escape_is_spelled_out() {
         assert_eq!(Foreign("a\x1b[31mb\n\u{9b}c\u{202e}").to_string(), "a\\e[31mb\\n\\u{9b}c\\u{202e}");
+    }
+
+    #[test]
+    fn eight_bytes_together_stop_where_one_of_them_does() {
+        for byte in 0..=u8::MAX {
+            for at in 0..8 {
+                for others in [b' ', b'!', b'a', b'~'] {
+                    let mut word = [others; 8];
+                    word[at] = byte;
+                    assert_eq!(may_stop_in(word), may_stop(byte) || byte >= 0x80, "{word:x?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -275,11 +275,7 @@ fn string(out: &mut Vec<u8>, text: &str) {
 fn escape_into(out: &mut Vec<u8>, text: &str) {
     let mut rest = text;
     loop {
-        // Most texts are short, and whole.
-        let plain = rest.bytes().take_while(|&byte| !escape::may_stop(byte));
-        let before = out.len();
-        out.extend(plain);
-        rest = &rest[out.len() - before..];
+        rest = copy_plain(out, rest);
         let Some(c) = rest.chars().next() else { break };
         if escape::is_unsafe(c) || c == '"' || c == '\\' {
             special(out, c);
@@ -288,6 +284,48 @@ fn escape_into(out: &mut Vec<u8>, text: &str) {
         }
         rest = &rest[c.len_utf8()..];
     }
+}
+
+/// Copies what stands for itself, which is nearly every text as a whole; returns the rest. ASCII goes a word at a time, and the end
+/// of a text as a word too, which overlaps the one before: a call of the static build's `memcpy` costs more than a short text.
+fn copy_plain<'a>(out: &mut Vec<u8>, text: &'a str) -> &'a str {
+    out.reserve(text.len());
+    let bytes = text.as_bytes();
+    let mut rest = bytes;
+    while let Some((word, after)) = rest.split_first_chunk::<8>()
+        && !escape::may_stop_in(*word)
+    {
+        out.extend_from_slice(word);
+        rest = after;
+    }
+    let ends_plainly = if let Some(last) = bytes.last_chunk::<8>() {
+        let ends = rest.len() < 8 && !escape::may_stop_in(*last);
+        if ends {
+            out.truncate(out.len() + rest.len() - 8);
+            out.extend_from_slice(last);
+        }
+        ends
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let ends = !escape::may_stop_in(zerocopy::transmute!([*first, *last]));
+        if ends {
+            out.extend_from_slice(first);
+            out.truncate(out.len() + bytes.len() - 8);
+            out.extend_from_slice(last);
+        }
+        ends
+    } else {
+        false
+    };
+    if ends_plainly {
+        return "";
+    }
+    while let Some((&byte, after)) = rest.split_first()
+        && !escape::may_stop(byte)
+    {
+        out.push(byte);
+        rest = after;
+    }
+    &text[text.len() - rest.len()..]
 }
 
 fn special(out: &mut Vec<u8>, c: char) {
@@ -315,19 +353,16 @@ impl Write for Plain<'_> {
 }
 
 fn decimal(out: &mut Vec<u8>, mut value: u64) {
+    let count = value.checked_ilog10().map_or(1, |log| log as usize + 1);
     let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
+    for digit in digits[..count].iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
         value /= 10;
-        if value == 0 {
-            break;
-        }
     }
-    for &digit in &digits[at..] {
-        out.push(digit);
-    }
+    // All of them, since to copy a known number of bytes takes no call.
+    let end = out.len() + count;
+    out.extend_from_slice(&digits);
+    out.truncate(end);
 }
 
 #[cfg(test)]
@@ -376,6 +411,31 @@ mod tests {
     fn characters_that_act_on_a_reader_are_spelled_out() {
         let out = object(|top| top.text("a", "\"\\\n\x1b\x7f\u{85}\u{2028}\u{202e}\u{2066}\u{61c}é€😀\u{b5}"));
         assert_eq!(out, "\"a\":\"\\\"\\\\\\n\\u001b\\u007f\\u0085\\u2028\\u202e\\u2066\\u061cé€😀\u{b5}\"");
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_whole_and_its_odd_characters_are_escaped_wherever_they_stand() {
+        for length in 0..40 {
+            let plain: String = ('a'..='z').cycle().take(length).collect();
+            for at in 0..=length {
+                for (odd, escaped) in [("", ""), ("\n", "\\n"), ("\u{202e}", "\\u202e"), ("é", "é")] {
+                    let text = [&plain[..at], odd, &plain[at..]].concat();
+                    let expected = [&plain[..at], escaped, &plain[at..]].concat();
+                    let mut out = b"before".to_vec();
+                    escape_into(&mut out, &text);
+                    assert_eq!(out, [b"before", expected.as_bytes()].concat());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_has_its_digits() {
+        for value in [0, 7, 10, 99, 100, 12_345, 1_000_000, u64::MAX / 10, u64::MAX] {
+            let mut out = Vec::new();
+            decimal(&mut out, value);
+            assert_eq!(String::from_utf8(out).expect("digits"), value.to_string());
+        }
     }
 
     #[test]

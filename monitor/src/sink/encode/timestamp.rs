@@ -14,24 +14,27 @@ pub(super) fn write(out: &mut Vec<u8>, value: Timestamp) {
         return;
     };
     let of_day = seconds.rem_euclid(DAY) as u32;
+    let nanoseconds = nanoseconds.unsigned_abs();
     let mut text = *b"0000-00-00T00:00:00.000000000Z";
-    for (end, mut number) in [
-        (4, year),
-        (7, month),
-        (10, day),
-        (13, of_day / 3_600),
-        (16, of_day / 60 % 60),
-        (19, of_day % 60),
-        (29, nanoseconds.unsigned_abs()),
-    ] {
-        let mut at = end;
-        while number > 0 {
-            at -= 1;
-            text[at] = b'0' + (number % 10) as u8;
-            number /= 10;
-        }
-    }
+    digits::<0, 4>(&mut text, year);
+    digits::<5, 2>(&mut text, month);
+    digits::<8, 2>(&mut text, day);
+    digits::<11, 2>(&mut text, of_day / 3_600);
+    digits::<14, 2>(&mut text, of_day / 60 % 60);
+    digits::<17, 2>(&mut text, of_day % 60);
+    // In three parts, none of which waits for another.
+    digits::<20, 3>(&mut text, nanoseconds / 1_000_000);
+    digits::<23, 3>(&mut text, nanoseconds / 1_000 % 1_000);
+    digits::<26, 3>(&mut text, nanoseconds % 1_000);
     out.extend_from_slice(&text);
+}
+
+/// Puts the last `COUNT` digits of a number at `AT`.
+fn digits<const AT: usize, const COUNT: usize>(text: &mut [u8; 30], mut number: u32) {
+    for place in text[AT..AT + COUNT].iter_mut().rev() {
+        *place = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
 }
 
 /// Year, month and day of a day counted from 1970-01-01; `None` outside the years 1970 to 9999. Years are counted from

@@ -79,7 +79,9 @@ impl Report {
             row("idle", format!("{share} ({:.1} MiB its own)", mib(memory.anonymous)));
         }
         for Crowd { processes, pods, sessions, ready, memory } in &self.crowds {
-            let figures = format!("ready after {:.0} ms, {:.1} MiB resident", ready * 1e3, mib(memory.resident));
+            let [median, least, most] = [ready.median, ready.least, ready.most].map(|seconds| seconds * 1e3);
+            let ready = format!("ready after {median:.0} ms ({least:.0} to {most:.0})");
+            let figures = format!("{ready}, {:.1} MiB resident", mib(memory.resident));
             row(&format!("{processes} processes more, {pods} pods, {sessions} people"), figures);
         }
         for Point { of, count, each, bytes } in &self.growth {

@@ -4,11 +4,8 @@ use std::{fs, io, path::PathBuf, sync::Arc};
 
 use rustc_hash::FxHashSet;
 
-use super::machine::since_boot_ns;
-use crate::{
-    pipeline::{Input, Pipeline, crontab::PLACES},
-    process::seed,
-};
+use super::{host_file, machine::since_boot_ns};
+use crate::pipeline::{Input, Pipeline, crontab::PLACES};
 
 /// Larger tables are not read, in bytes: cron's own bound is 256 KiB on Debian.
 const TABLE_BYTES: u64 = 256 << 10;
@@ -50,7 +47,7 @@ impl CronTables {
     }
 
     fn read(&self, path: Arc<str>, pipeline: &mut Pipeline) {
-        let content = match seed::file(&self.host_root, path.trim_start_matches('/'), TABLE_BYTES) {
+        let content = match host_file::read(&self.host_root, path.trim_start_matches('/'), TABLE_BYTES) {
             Ok(content) => content,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {

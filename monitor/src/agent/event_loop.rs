@@ -18,6 +18,7 @@ use super::{
     origins,
     state::StateFile,
     terminate,
+    users::Users,
 };
 use crate::{
     admin::Health,
@@ -55,6 +56,7 @@ pub(super) struct EventLoop {
     pub(super) ring: Ring,
     pub(super) counters: CounterReader,
     pub(super) files: FileWatch,
+    pub(super) users: Users,
     pub(super) pipeline: Pipeline,
     pub(super) state: Option<StateFile>,
     pub(super) mail: Mail,
@@ -77,6 +79,7 @@ impl EventLoop {
             let now_ns = since_boot_ns();
             let now = Instant::now();
             self.files.read();
+            self.read_users();
             if self.drain() > 0 {
                 last_record = Some(now);
                 self.ring.stay_awake(now_ns);
@@ -159,6 +162,18 @@ impl EventLoop {
             }
             self.publisher.hand_over();
             self.health.beat();
+        }
+    }
+
+    /// Before the records of those who act as them.
+    fn read_users(&mut self) {
+        match self.users.changed() {
+            None => {}
+            Some(Ok(users)) => self.pipeline.input(Input::Users(users), since_boot_ns()),
+            Some(Err(error)) => {
+                let message = format!("users keep the names that they had: cannot read /etc/passwd: {error}").into();
+                self.pipeline.input(Input::Agent(AgentEvent::Changed { message }), since_boot_ns());
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 mod cron_tables;
 mod event_loop;
 mod files;
+mod host_file;
 mod inbox;
 mod lookups;
 mod machine;
@@ -13,6 +14,7 @@ mod origins;
 mod reload;
 mod state;
 mod terminate;
+mod users;
 
 use std::{
     collections::BTreeSet,
@@ -39,6 +41,7 @@ use self::{
     inbox::{Inbox, Mail, Message, inbox},
     machine::{boot_time_ns, exact_boot_time_ns, since_boot_ns},
     state::StateFile,
+    users::Users,
 };
 use crate::{
     admin::{Admin, AdminError, Health},
@@ -154,6 +157,7 @@ pub struct Agent {
     state: Option<StateFile>,
     armed: Vec<Armed>,
     files: Option<Files>,
+    users: Users,
     login_files: LoginFiles,
     notices: Vec<String>,
 }
@@ -190,12 +194,13 @@ impl Agent {
 
         let host = machine::host();
         let node = Arc::new(machine::node(&config, &host_root, &host));
-        let users = seed::passwd(&host_root).unwrap_or_else(|error| {
+        let (users, named) = Users::read(host_root.clone());
+        let named = named.unwrap_or_else(|error| {
             notices.push(format!("users have no names: cannot read {}/etc/passwd: {error}", host_root.display()));
             Passwd::default()
         });
         let boot_time_ns = exact_boot_time_ns().unwrap_or_else(boot_time_ns);
-        let decoder = Decoder::new(&node.boot_id, boot_time_ns, users, host.namespaces);
+        let decoder = Decoder::new(&node.boot_id, boot_time_ns, named, host.namespaces);
         let mut pipeline = Pipeline::new(host, decoder, config.access.clone());
         // Attached first, so that no process is missed between the two; what both see is the same process.
         let seen = running(&mut probe, &types).map_err(Failure::Proc)?;
@@ -214,7 +219,21 @@ impl Agent {
         if refused > 0 {
             notices.push(format!("{refused} processes that already run do not fit the kernel side's table"));
         }
-        Ok(Self { config, host_root, node, probe, ring, counters, pipeline, state, armed, files, login_files, notices })
+        Ok(Self {
+            config,
+            host_root,
+            node,
+            probe,
+            ring,
+            counters,
+            pipeline,
+            state,
+            armed,
+            files,
+            users,
+            login_files,
+            notices,
+        })
     }
 
     /// What every event says of this node.
@@ -406,6 +425,7 @@ impl Agent {
             probe: Some(self.probe),
             ring: self.ring,
             counters: self.counters,
+            users: self.users,
             files: FileWatch::new(self.files, CronTables::new(self.host_root), Arc::clone(&started.figures)),
             pipeline: self.pipeline,
             state: self.state,

@@ -10,6 +10,7 @@ use crate::{
     event::{AgentEvent, Container, Termination},
     files::Touch,
     pod::{NodeUpdate, PodUpdate},
+    process::users::Passwd,
 };
 
 use super::origins::{Holders, Question};
@@ -28,6 +29,8 @@ pub enum Input {
         /// What it said.
         answer: Lookup,
     },
+    /// The node's users are these from now on.
+    Users(Passwd),
     /// The access policy is this from now on.
     Policy(AccessPolicy),
     /// A process of a session was killed, as was asked for.

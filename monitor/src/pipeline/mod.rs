@@ -207,6 +207,7 @@ impl Pipeline {
             Input::FilesWatched(watched) => self.files_watched(watched),
             Input::Files { touches, forks } => self.touched(touches, &forks, now_ns),
             Input::CronTable { path, content } => self.links.jobs.read(&path, &content),
+            Input::Users(users) => self.decoder.set_users(users),
             Input::Policy(policy) => self.entries.set_policy(policy),
             Input::Terminated { process, termination } => {
                 self.session_event(Body::Terminated(Arc::new(termination)), process, Enrichment::Complete, now_ns);

@@ -81,6 +81,12 @@ impl Decoder {
         })
     }
 
+    /// The node's users are these from now on.
+    pub fn set_users(&mut self, users: Passwd) {
+        self.users = users;
+        self.credentials.clear();
+    }
+
     /// The node's clock at `since_boot_ns` nanoseconds after boot.
     pub fn time(&self, since_boot_ns: u64) -> Timestamp {
         const SECOND: i64 = 1_000_000_000;

@@ -12,7 +12,7 @@ mod told;
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
@@ -20,18 +20,13 @@ use std::{
 use postern_ebpf::abi::{ExecBody, FileIdentity, Namespaces, ProcessKey, SSH_SERVERS, Tty};
 use rustc_hash::FxHashSet;
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, ResolveFlags, major, minor, openat, openat2, readlinkat, statat},
+    fs::{AtFlags, Mode, OFlags, major, minor, openat, readlinkat, statat},
     io::{Errno, read},
 };
 
 pub use self::told::told;
-use super::{
-    proc_text::{self, SshConnection},
-    users::Passwd,
-};
+use super::proc_text::{self, SshConnection};
 
-/// Beyond this, /etc/passwd is not that of a node.
-const PASSWD_MAX: u64 = 1 << 20;
 /// A process takes some 25 system calls, 70 to 100 microseconds: on a full node, more than one thread should bear.
 const THREADS_MAX: usize = 4;
 /// Fewer processes than this are not worth a thread of their own.
@@ -134,38 +129,6 @@ fn shared_out<T: Send>(work: &mut [T], scan: impl Fn(&mut Scan, &mut [T]) + Sync
         whole.absorb(part);
     }
     whole
-}
-
-/// Reads `/etc/passwd` under the host's root, and `/etc/group` where there is one. Links in the path are followed inside that
-/// root only. The error is that of the file system, or says that the file is not a regular one of at most 1 MiB.
-pub fn passwd(host_root: &Path) -> io::Result<Passwd> {
-    let users = Passwd::parse(&text(host_root, "etc/passwd")?);
-    Ok(match text(host_root, "etc/group") {
-        Ok(groups) => users.with_groups(&groups),
-        // Users have their names; a rule that names a group covers nobody.
-        Err(_) => users,
-    })
-}
-
-fn text(host_root: &Path, name: &str) -> io::Result<String> {
-    Ok(String::from_utf8_lossy(&file(host_root, name, PASSWD_MAX)?).into_owned())
-}
-
-/// Reads a file under the host's root, as [`passwd`] does. `name` has no slash before it, and `most` is in bytes.
-pub fn file(host_root: &Path, name: &str, most: u64) -> io::Result<Vec<u8>> {
-    let root = File::open(host_root)?;
-    // Without O_NONBLOCK a named pipe in its place would hold the agent up for ever.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = File::from(openat2(&root, name, flags, Mode::empty(), ResolveFlags::IN_ROOT)?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{name} is not a regular file")));
-    }
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{name} is larger than {} KiB", most >> 10)));
-    }
-    Ok(bytes)
 }
 
 struct Scan {

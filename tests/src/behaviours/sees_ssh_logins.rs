@@ -36,6 +36,7 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
     },
     Behaviour { name: "clients that go early open no session", unavailable: no_sshd, run: early },
     Behaviour { name: "a session that was open before the agent is known", unavailable: no_sshd, run: open_before },
+    Behaviour { name: "a user made while the agent runs has a name", unavailable: no_sshd, run: new_user },
 ];
 
 fn opened_by(user: &str) -> impl Fn(&Value) -> bool {
@@ -255,5 +256,18 @@ fn open_before() {
     assert_eq!(text(&event, "/postern/session/confidence"), "likely");
     session.log_out();
     agent.wait_for("the logout", |event| action(event) == "session-closed");
+    agent.stop();
+}
+
+/// As cloud agents make one for whoever is about to come in.
+fn new_user() {
+    let mut agent = Agent::start();
+    let server = Sshd::start();
+    let user = server.user();
+    server.by_key("/bin/echo of-a-new-user").succeeded();
+    let is_echo = |event: &Value| is_exec_of(event, "of-a-new-user") && text(event, "/process/name") == "echo";
+    let event = agent.wait_for("the command", is_echo);
+    assert_eq!(text(&event, "/process/user/id"), user.uid.to_string());
+    assert_eq!(text(&event, "/process/user/name"), user.name);
     agent.stop();
 }

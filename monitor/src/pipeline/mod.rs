@@ -347,6 +347,9 @@ impl Pipeline {
             entry: Some(Arc::clone(&placed.entry)),
             process: Arc::clone(&process),
         };
+        let has_more = crossing.is_some() || change.is_some() || opened.is_some();
+        let more = (has_more || disputed.is_some() || attachment.is_some()).then(|| lineage.clone());
+        let event = self.event(Body::EXEC, Some(lineage), now_ns);
         self.processes.insert(Known {
             process,
             entry: Some(placed.entry),
@@ -354,11 +357,8 @@ impl Pipeline {
             container: container.as_ref().map(|container| container.id.clone()),
             told: self.next_sequence,
         });
-        let plain = crossing.is_none() && change.is_none() && opened.is_none();
-        if plain && disputed.is_none() && attachment.is_none() {
-            return self.tell(Body::EXEC, Some(lineage), container.as_ref(), now_ns);
-        }
-        self.tell(Body::EXEC, Some(lineage.clone()), container.as_ref(), now_ns);
+        self.send_whole(event, container.as_ref(), now_ns);
+        let Some(lineage) = more else { return };
         if let Some(login) = opened {
             self.came(lineage.entry.as_ref().and_then(|entry| entry.login).unwrap_or(body.process), now_ns);
             self.tell_opened(login, body.process, now_ns);

@@ -137,10 +137,11 @@ impl ProcessTable {
     pub fn insert(&mut self, known: Known) {
         let key = known.process.key;
         let known = Known { process: shortened(known.process), ..known };
-        let is_new = self.get(key).is_none();
-        self.former.remove(&key);
-        if let Some(other) = self.by_pid.insert(key.tgid, known).filter(|other| other.process.key != key) {
-            self.former.insert(other.process.key, other);
+        let mut is_new = self.former.remove(&key).is_none();
+        match self.by_pid.insert(key.tgid, known) {
+            Some(before) if before.process.key == key => is_new = false,
+            Some(other) => drop(self.former.insert(other.process.key, other)),
+            None => {}
         }
         if is_new {
             self.order.push_back(key);

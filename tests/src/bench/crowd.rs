@@ -21,7 +21,7 @@ use crate::{
     watched::{DEADLINE, Memory, Watched},
 };
 
-/// How often the agent is started on each: one start by itself says little on a machine that others share.
+/// How often the agent is started on each where it is measured: one start by itself says little on a machine that others share.
 const STARTS: usize = 5;
 
 /// An agent on such a node.
@@ -31,7 +31,7 @@ pub(crate) struct Crowd {
     pub(crate) pods: usize,
     /// Of people who stay logged in by SSH: they come once the agent is ready.
     pub(crate) sessions: usize,
-    /// Seconds from its start until it is ready, over [`STARTS`].
+    /// Seconds from its start until it is ready, of each start.
     pub(crate) ready: Spread,
     pub(crate) memory: Memory,
 }
@@ -112,7 +112,7 @@ pub(crate) fn measure(agent: &Path, folder: &Path, ground: &Ground, short: bool)
     sizes
         .into_iter()
         .filter(possible)
-        .map(|(processes, pods, sessions)| crowd(agent, folder, ground, processes, pods, sessions))
+        .map(|size| crowd(agent, folder, ground, size, if short { 1 } else { STARTS }))
         .collect()
 }
 
@@ -120,9 +120,8 @@ fn crowd(
     agent: &Path,
     folder: &Path,
     ground: &Ground,
-    processes: usize,
-    pods: usize,
-    sessions: usize,
+    (processes, pods, sessions): (usize, usize, usize),
+    starts: usize,
 ) -> Result<Crowd> {
     let waiting = Waiting::start(&ground.pause(), processes)?;
     let server = (pods > 0).then(|| ApiServer::start((0..pods).map(pod)));
@@ -133,7 +132,7 @@ fn crowd(
         let started = Instant::now();
         let watched = Watched::start(agent, folder, more.as_deref().unwrap_or(""))?;
         ready.push(started.elapsed().as_secs_f64());
-        if ready.len() == STARTS {
+        if ready.len() == starts {
             break watched;
         }
         watched.check_stream()?;

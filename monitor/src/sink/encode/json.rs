@@ -298,25 +298,21 @@ fn copy_plain<'a>(out: &mut Vec<u8>, text: &'a str) -> &'a str {
         out.extend_from_slice(word);
         rest = after;
     }
-    let ends_plainly = if let Some(last) = bytes.last_chunk::<8>() {
-        let ends = rest.len() < 8 && !escape::may_stop_in(*last);
-        if ends {
-            out.truncate(out.len() + rest.len() - 8);
-            out.extend_from_slice(last);
-        }
-        ends
-    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        let ends = !escape::may_stop_in(zerocopy::transmute!([*first, *last]));
-        if ends {
-            out.extend_from_slice(first);
-            out.truncate(out.len() + bytes.len() - 8);
-            out.extend_from_slice(last);
-        }
-        ends
-    } else {
-        false
-    };
-    if ends_plainly {
+    if rest.len() < 8
+        && let Some(last) = bytes.last_chunk::<8>()
+        && !escape::may_stop_in(*last)
+    {
+        out.truncate(out.len() + rest.len() - 8);
+        out.extend_from_slice(last);
+        return "";
+    }
+    if bytes.len() < 8
+        && let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>())
+        && !escape::may_stop_in(zerocopy::transmute!([*first, *last]))
+    {
+        out.extend_from_slice(first);
+        out.truncate(out.len() + bytes.len() - 8);
+        out.extend_from_slice(last);
         return "";
     }
     while let Some((&byte, after)) = rest.split_first()

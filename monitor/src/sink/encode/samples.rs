@@ -425,12 +425,10 @@ fn containers(from: u64) -> Vec<Event> {
     let inside = || {
         let mut inside = process(5100, "/bin/sh", &["sh", "-c", "cat /etc/shadow"]);
         inside.inner_pid = Some(33);
-        inside.credentials = Arc::new(Credentials {
-            user: User { id: 0, name: None },
-            login_user: None,
-            audit_session: None,
-            ..Credentials::clone(&inside.credentials)
-        });
+        let who = Arc::make_mut(&mut inside.credentials);
+        who.user = User { id: 0, name: None };
+        who.login_user = None;
+        who.audit_session = None;
         let inside = Arc::new(inside);
         let entry = Entry {
             own_session: Some(Arc::new(Session {

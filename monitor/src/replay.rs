@@ -121,7 +121,7 @@ impl Written {
 
     /// A process's end.
     pub fn exit(sequence: u64, pid: u32, entry: EntryMark) -> Self {
-        let body = ExitBody { process: key(pid), entry, status: 0, reserved: 0 };
+        let body = ExitBody { process: key(pid), entry, status: 0, forked: 0 };
         Self::new(RecordKind::Exit, sequence, body.as_bytes())
     }
 

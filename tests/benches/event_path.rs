@@ -79,7 +79,7 @@ fn process_table(bencher: Bencher) {
         let mut process = process.clone();
         std::sync::Arc::make_mut(&mut process).key = key;
         table.insert(Known { process, entry: None, entry_leader: None, container: None, told: 0 });
-        table.end(key, u64::from(pid));
+        table.end(key, false, u64::from(pid));
         table.expire(u64::from(pid));
     });
 }

@@ -14,6 +14,6 @@ pub struct ExitBody {
     pub entry: EntryMark,
     /// As `wait(2)` gives it: the low 7 bits name the signal that ended it, bits 8 to 15 its exit code.
     pub status: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// [`super::TaskState::forked`].
+    pub forked: u32,
 }

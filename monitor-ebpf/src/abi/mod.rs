@@ -23,7 +23,7 @@ pub use fields::{ABSENT, FIELDS, Field, KernelFields};
 pub use log::{LOG_TEXT, LogBody};
 pub use login::{LOGIN_TEXT, LoginBody, LoginCall};
 pub use settings::{CgroupHierarchy, Settings};
-pub use task::{EntryMark, LoginClass, SSH_SERVERS, TaskState};
+pub use task::{EntryMark, Inheritance, LoginClass, SSH_SERVERS, TaskState};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Identifies a process for the life of this boot: pids are reused, a pid and its start time are not.

@@ -64,6 +64,16 @@ pub struct TaskState {
     pub entry: EntryMark,
     /// 1 if this process's own exec was recorded (or it was there before the agent): its exit is recorded too.
     pub reported: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// 1 once it has forked: from then on others may run the program of its image when it has ended.
+    pub forked: u32,
+}
+
+/// What a process that runs goes on with: told of those that run another's program, or are under a login.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Inheritance {
+    /// [`TaskState::image`].
+    pub image: ProcessKey,
+    /// [`EntryMark::login`].
+    pub login: ProcessKey,
 }

@@ -101,7 +101,7 @@ fn follow_lineage(task: Task<impl Pointer>, comm: [u64; 2]) -> Lineage {
     });
     let mut server = is_server(comm);
     let entry = EntryMark { server: u32::from(server), ..EntryMark::default() };
-    let fresh = TaskState { image: process, entry, reported: 1, reserved: 0 };
+    let fresh = TaskState { image: process, entry, reported: 1, forked: 0 };
     let Some(own) = TASKS.get_ptr_mut(process.tgid) else {
         if TASKS.insert(process.tgid, fresh, 0).is_err() {
             untracked(HookId::Exec);

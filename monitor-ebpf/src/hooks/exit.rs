@@ -64,7 +64,7 @@ fn exit(task: Task<impl Pointer>) -> i32 {
     }
     let record = ExitRecord {
         header: header(RecordKind::Exit, size_of::<ExitRecord>()),
-        body: ExitBody { process: task.key(), entry: state.entry, status: task.exit_status(), reserved: 0 },
+        body: ExitBody { process: task.key(), entry: state.entry, status: task.exit_status(), forked: state.forked },
     };
     account.submit((&raw const record).cast(), size_of::<ExitRecord>(), &record.header, false);
     0

@@ -1,8 +1,9 @@
-//! One file for each attach point, and one for what runs already.
+//! One file for each attach point, and two that are read: what runs already, and what those that run have from others.
 
 mod exec;
 mod exit;
 mod fork;
+mod inherited;
 mod pam;
 mod seed;
 mod servers;

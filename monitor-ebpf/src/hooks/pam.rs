@@ -111,7 +111,7 @@ fn mark_entry(task: Task<Address>) {
         // Not every server tells PAM from where somebody comes.
         state.entry = EntryMark { server: state.entry.server, ..entry };
     } else if TASKS
-        .insert(process.tgid, TaskState { image: ProcessKey::NONE, entry, reported: 0, reserved: 0 }, 0)
+        .insert(process.tgid, TaskState { image: ProcessKey::NONE, entry, reported: 0, forked: 0 }, 0)
         .is_err()
     {
         untracked(HookId::Pam);

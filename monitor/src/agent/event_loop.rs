@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use postern_ebpf::abi::Inheritance;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
@@ -61,6 +62,8 @@ pub(super) struct EventLoop {
     pub(super) state: Option<StateFile>,
     pub(super) mail: Mail,
     pub(super) publisher: Publisher,
+    /// What each process that runs has from others, and when that was asked.
+    pub(super) inherited: Option<(Vec<Inheritance>, u64)>,
     pub(super) lookups: tokio::sync::mpsc::Sender<Arc<CgroupContainer>>,
     pub(super) health: Arc<Health>,
     pub(super) figures: Arc<Figures>,
@@ -194,8 +197,24 @@ impl EventLoop {
         }
         self.count();
         self.tell_losses();
+        self.ask_for_inherited();
         self.pipeline.tick(since_boot_ns());
         self.save(false);
+    }
+
+    /// Used a tick after it was asked: what happened before may stand in a record that was not read yet.
+    fn ask_for_inherited(&mut self) {
+        let now_ns = since_boot_ns();
+        if let Some((told, asked_ns)) = self.inherited.take() {
+            self.pipeline.input(Input::Inherited { told, asked_ns }, now_ns);
+        }
+        let Some(probe) = self.probe.as_mut().filter(|_| self.pipeline.asks_for_inherited(now_ns)) else { return };
+        let told = probe.inherited().unwrap_or_else(|error| {
+            let message = format!("what runs on after its parent's end may be taken for new: {error}").into();
+            self.pipeline.input(Input::Agent(AgentEvent::Changed { message }), now_ns);
+            Vec::new()
+        });
+        self.inherited = Some((told, now_ns));
     }
 
     /// Leaves the next run what is known of open sessions: at the end all of it, before that what a killed agent would miss most.

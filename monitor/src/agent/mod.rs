@@ -184,6 +184,9 @@ impl Agent {
         let types = Types::read()?;
         let mut probe = Probe::load(&settings, &types)?;
         let mut armed = probe.arm(&settings, &types)?;
+        if let Err(refusal) = probe.watch_inherited(&types) {
+            notices.push(format!("what runs on after its parent's end may be taken for new: {refusal}"));
+        }
         let (ring, counters) = (probe.ring()?, probe.counters()?);
         armed.push(Armed { sensor: Sensor::Files, rung: files_rung });
         if armed.iter().any(|armed| armed.rung.is_err())
@@ -429,6 +432,7 @@ impl Agent {
             files: FileWatch::new(self.files, CronTables::new(self.host_root), Arc::clone(&started.figures)),
             pipeline: self.pipeline,
             state: self.state,
+            inherited: None,
             mail: started.mail,
             publisher: started.publisher,
             lookups: started.lookups,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postern_ebpf::abi::{HookCounters, HookId, ProcessKey, TaskState};
+use postern_ebpf::abi::{HookCounters, HookId, Inheritance, ProcessKey, TaskState};
 use rustc_hash::FxHashMap;
 
 use crate::{
@@ -28,6 +28,14 @@ pub enum Input {
         id: Arc<str>,
         /// What it said.
         answer: Lookup,
+    },
+    /// What each process that runs goes on with, where that is another's program or a login. Read before the records that were
+    /// handed in last.
+    Inherited {
+        /// By process, in no particular order.
+        told: Vec<Inheritance>,
+        /// When it was asked, in nanoseconds since boot.
+        asked_ns: u64,
     },
     /// The node's users are these from now on.
     Users(Passwd),

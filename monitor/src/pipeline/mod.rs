@@ -7,6 +7,7 @@ mod containers;
 pub mod crontab;
 mod entries;
 mod files;
+mod inherited;
 mod input;
 mod jobs;
 mod left;
@@ -27,7 +28,7 @@ mod units;
 
 use std::sync::Arc;
 
-use postern_ebpf::abi::{Namespaces, ProcessKey};
+use postern_ebpf::abi::{ExitBody, Namespaces, ProcessKey};
 
 use self::{
     accounting::Accounting,
@@ -161,7 +162,7 @@ impl Pipeline {
         let now_ns = record.header.time_ns;
         match record.body {
             record::Body::Exec(exec) => self.exec(&exec, now_ns),
-            record::Body::Exit(exit) => self.exit(exit.process, exit.status, now_ns),
+            record::Body::Exit(exit) => self.exit(exit, now_ns),
             record::Body::Login(login) => {
                 if let Some(outcome) = self.logins.call(&login, now_ns) {
                     self.login(outcome, now_ns);
@@ -207,6 +208,7 @@ impl Pipeline {
             Input::FilesWatched(watched) => self.files_watched(watched),
             Input::Files { touches, forks } => self.touched(touches, &forks, now_ns),
             Input::CronTable { path, content } => self.links.jobs.read(&path, &content),
+            Input::Inherited { told, asked_ns } => self.inherited(&told, asked_ns),
             Input::Users(users) => self.decoder.set_users(users),
             Input::Policy(policy) => self.entries.set_policy(policy),
             Input::Terminated { process, termination } => {
@@ -417,7 +419,7 @@ impl Pipeline {
             .or_else(|| (key.start_ns != 0).then(|| Arc::new(self.decoder.unknown(key, b""))))
     }
 
-    fn exit(&mut self, key: ProcessKey, status: u32, now_ns: u64) {
+    fn exit(&mut self, &ExitBody { process: key, status, forked, .. }: &ExitBody, now_ns: u64) {
         if let Some(known) = self.processes.get(key) {
             let signal = status & 0x7f;
             let exit_code = if signal == 0 { (status >> 8) & 0xff } else { 128 + signal };
@@ -431,7 +433,7 @@ impl Pipeline {
                 let lineage = known.alone();
                 self.tell(Body::End(end), Some(lineage), container.as_ref(), now_ns);
             }
-            self.processes.end(key, now_ns);
+            self.processes.end(key, forked != 0, now_ns);
             self.links.clients.end(key, now_ns);
             self.multiplexers.end(to_tick(key), now_ns);
         }

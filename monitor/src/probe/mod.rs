@@ -8,9 +8,9 @@ mod library;
 mod login_files;
 pub mod offsets;
 mod ring;
-mod running;
 mod sensor;
 mod stub;
+mod tasks;
 
 use std::{
     fs, io,
@@ -25,10 +25,10 @@ use aya::{
 pub use counters::CounterReader;
 pub use login_files::LoginFiles;
 pub use postern_ebpf::abi::HookId;
-use postern_ebpf::abi::{CgroupHierarchy, EntryMark, ProcessKey, Settings, TaskState};
+use postern_ebpf::abi::{CgroupHierarchy, EntryMark, Inheritance, ProcessKey, Settings, TaskState};
 pub use ring::Ring;
 pub use sensor::{Armed, Sensor};
-use zerocopy::IntoBytes as _;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use self::btf::Btf;
 pub use self::offsets::Missing;
@@ -107,6 +107,8 @@ impl Types {
 pub struct Probe {
     ebpf: Ebpf,
     missing: Vec<Missing>,
+    /// Whether this kernel tells what those that run have from others.
+    tells_inherited: bool,
 }
 
 impl Probe {
@@ -128,7 +130,7 @@ impl Probe {
             .map_max_entries("RING", settings.ring_bytes)
             .map_max_entries("EXEC_SCRATCH", 1 + possible_cpus())
             .load(OBJECT)?;
-        Ok(Self { ebpf, missing: resolved.missing })
+        Ok(Self { ebpf, missing: resolved.missing, tells_inherited: false })
     }
 
     /// What this kernel does not tell.
@@ -147,7 +149,28 @@ impl Probe {
         if !kernel::bears_null() {
             return Err("it is too old for programs that follow typed pointers".into());
         }
-        running::read(&mut self.ebpf, &types.0).map_err(|error| sensor::chain(&error))
+        let ebpf = &mut self.ebpf;
+        let told = tasks::load(ebpf, &types.0, tasks::RUNNING).and_then(|()| tasks::read(ebpf, tasks::RUNNING));
+        // It is never run again.
+        told.and_then(|told| tasks::unload(ebpf, tasks::RUNNING).map(|()| told)).map_err(|error| sensor::chain(&error))
+    }
+
+    /// Prepares for [`Self::inherited`]. The error says why this kernel does not tell.
+    pub fn watch_inherited(&mut self, types: &Types) -> Result<(), String> {
+        tasks::load(&mut self.ebpf, &types.0, tasks::INHERITED).map_err(|error| sensor::chain(&error))?;
+        self.tells_inherited = true;
+        Ok(())
+    }
+
+    /// What each process that runs goes on with, where that is another's program or a login; nothing of any on a kernel that does
+    /// not tell.
+    pub fn inherited(&mut self) -> Result<Vec<Inheritance>, String> {
+        if !self.tells_inherited {
+            return Ok(Vec::new());
+        }
+        let told = tasks::read(&mut self.ebpf, tasks::INHERITED).map_err(|error| sensor::chain(&error))?;
+        // The kernel writes each of them as a whole.
+        Ok(told.chunks_exact(size_of::<Inheritance>()).filter_map(|it| Inheritance::read_from_bytes(it).ok()).collect())
     }
 
     /// Login programs that run already and are not where login programs usually are. Says which cannot be watched, and why.
@@ -194,7 +217,7 @@ impl Probe {
         let mut tasks = HashMap::<_, u32, [u8; size_of::<TaskState>()]>::try_from(map).map_err(failed)?;
         let mut refused = 0;
         for (process, entry) in processes {
-            let state = TaskState { image: process, entry, reported: 1, reserved: 0 };
+            let state = TaskState { image: process, entry, reported: 1, forked: 0 };
             let bytes: [u8; size_of::<TaskState>()] = zerocopy::transmute!(state);
             match tasks.insert(process.tgid, bytes, NO_EXIST) {
                 Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::AlreadyExists => {}

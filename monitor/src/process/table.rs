@@ -1,8 +1,9 @@
-//! Every process that runs a program of its own, and for a while those that have ended: a child's exec may be read after
-//! its parent's exit.
+//! Every process that runs a program of its own, and those that have ended: for a while, since a child's exec may be read after
+//! its parent's exit, and for as long as anything that they forked still runs their program. What that executes one day is theirs.
 //!
-//! Bounded: the dead go after [`RETENTION_NS`] or when there are more than [`DEAD_MAX`], and beyond [`LIVE_MAX`] the
-//! process that was added first goes. What is kept of long command lines is cut, so that arguments cannot fill memory.
+//! Bounded: the dead go after [`RETENTION_NS`] or when there are more than [`DEAD_MAX`], those that have forked not before the
+//! kernel side says that nobody runs their program any more. Beyond [`FOREBEARS_MAX`] of those, and beyond [`LIVE_MAX`] in all,
+//! the oldest goes. What is kept of long command lines is cut, so that arguments cannot fill memory.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -16,6 +17,10 @@ use crate::event::{Entry, Lineage, Process};
 const RETENTION_NS: u64 = 30_000_000_000;
 /// How many ended processes are remembered.
 const DEAD_MAX: usize = 4_096;
+/// How many ended processes are remembered that have forked, until it is known whether anybody runs their program.
+const FOREBEARS_MAX: usize = 32_768;
+/// How often it is asked who runs whose program, in nanoseconds, unless there are very many of those.
+const ASK_EVERY_NS: u64 = 10_000_000_000;
 /// How many live processes are remembered: twice what the kernel side tracks.
 const LIVE_MAX: usize = 131_072;
 /// How many processes that never executed are remembered, and then none for a moment.
@@ -61,7 +66,14 @@ pub struct ProcessTable {
     former: FxHashMap<ProcessKey, Known>,
     /// In the order in which they were added, for the bound.
     order: VecDeque<ProcessKey>,
+    /// Ended, and have never forked. In the order of their ends, as the next.
     dead: VecDeque<(u64, ProcessKey)>,
+    /// Ended, and have forked: somebody may run their program still.
+    forebears: VecDeque<(u64, ProcessKey)>,
+    /// Ended a while ago, and somebody did run their program when that was asked last.
+    outlived: FxHashSet<ProcessKey>,
+    /// When it is to be asked again.
+    ask_ns: u64,
     /// Processes that run what they were forked from, and whose children executed.
     forked: FxHashMap<ProcessKey, Arc<Process>>,
     evicted: u64,
@@ -78,7 +90,7 @@ impl ProcessTable {
         self.len() == 0
     }
 
-    /// How many live processes were forgotten for want of room.
+    /// How many processes were forgotten for want of room that ran, or whose program may be run still.
     pub fn evicted(&self) -> u64 {
         self.evicted
     }
@@ -96,13 +108,16 @@ impl ProcessTable {
 
     /// Those that have not ended, in no particular order.
     pub fn living(&self) -> impl Iterator<Item = &Known> {
-        let dead: FxHashSet<ProcessKey> = self.dead.iter().map(|(_, key)| *key).collect();
-        self.iter().filter(move |known| !dead.contains(&known.process.key))
+        let ended = self.dead.iter().chain(&self.forebears).map(|(_, key)| key).chain(&self.outlived);
+        let ended: FxHashSet<ProcessKey> = ended.copied().collect();
+        self.iter().filter(move |known| !ended.contains(&known.process.key))
     }
 
-    /// Those that have ended since then, the last one first.
+    /// Those that have ended since then, in no particular order. Not for a time that is longer ago than they are remembered.
     pub fn ended_since(&self, then_ns: u64) -> impl Iterator<Item = &Known> {
-        let ended = self.dead.iter().rev().take_while(move |(ended, _)| *ended >= then_ns);
+        let ended = [&self.dead, &self.forebears];
+        let ended =
+            ended.into_iter().flat_map(move |it| it.iter().rev().take_while(move |(ended, _)| *ended >= then_ns));
         ended.filter_map(|(_, key)| self.get(*key))
     }
 
@@ -146,7 +161,7 @@ impl ProcessTable {
         if is_new {
             self.order.push_back(key);
         }
-        while self.len() > LIVE_MAX + self.dead.len() {
+        while self.len() > LIVE_MAX + self.dead.len() + self.forebears.len() + self.outlived.len() {
             let Some(oldest) = self.order.pop_front() else { break };
             if self.forget(oldest) {
                 self.evicted += 1;
@@ -154,10 +169,20 @@ impl ProcessTable {
         }
     }
 
-    /// The process has ended; it is remembered for a while.
-    pub fn end(&mut self, key: ProcessKey, now_ns: u64) {
+    /// The process has ended; it is remembered for a while, and if it has forked for as long as its program is run.
+    pub fn end(&mut self, key: ProcessKey, has_forked: bool, now_ns: u64) {
         let key = to_tick(key);
         if self.get(key).is_none() {
+            return;
+        }
+        if has_forked {
+            self.forebears.push_back((now_ns, key));
+            if self.forebears.len() > FOREBEARS_MAX
+                && let Some((_, oldest)) = self.forebears.pop_front()
+                && self.forget(oldest)
+            {
+                self.evicted += 1;
+            }
             return;
         }
         self.dead.push_back((now_ns, key));
@@ -169,13 +194,9 @@ impl ProcessTable {
         }
     }
 
-    /// Forgets those that ended long ago.
+    /// Forgets those that ended long ago, and have not forked.
     pub fn expire(&mut self, now_ns: u64) {
-        while let Some(&(ended, key)) = self.dead.front() {
-            if now_ns.saturating_sub(ended) < RETENTION_NS {
-                break;
-            }
-            self.dead.pop_front();
+        while let Some((_, key)) = self.dead.pop_front_if(|(ended, _)| is_long_ago(*ended, now_ns)) {
             self.forget(key);
         }
         // Keys of forgotten processes are dropped once they are the greater part.
@@ -186,6 +207,34 @@ impl ProcessTable {
         }
     }
 
+    /// Whether it is time to ask which programs are still run by those who were forked from whoever executed them.
+    pub fn asks(&self, now_ns: u64) -> bool {
+        let is_due = || self.forebears.front().is_some_and(|(ended, _)| is_long_ago(*ended, now_ns));
+        self.forebears.len() > DEAD_MAX || now_ns >= self.ask_ns && (!self.outlived.is_empty() || is_due())
+    }
+
+    /// Forgets those that ended long ago, and whose program nobody ran when that was asked. `images` are the processes that
+    /// executed what others run.
+    pub fn retain(&mut self, images: impl Iterator<Item = ProcessKey>, asked_ns: u64) {
+        self.ask_ns = asked_ns + ASK_EVERY_NS;
+        let images: FxHashSet<ProcessKey> = images.map(to_tick).collect();
+        let gone: Vec<ProcessKey> = self.outlived.extract_if(|key| !images.contains(key)).collect();
+        for key in gone {
+            self.forget(key);
+        }
+        loop {
+            let are_many = self.forebears.len() > DEAD_MAX;
+            // Who ended since then may have forked since then.
+            let may_go = |(ended, _): &mut (u64, _)| *ended < asked_ns && (are_many || is_long_ago(*ended, asked_ns));
+            let Some((_, key)) = self.forebears.pop_front_if(may_go) else { break };
+            if images.contains(&key) {
+                self.outlived.insert(key);
+            } else {
+                self.forget(key);
+            }
+        }
+    }
+
     fn forget(&mut self, key: ProcessKey) -> bool {
         if self.by_pid(key.tgid).is_some_and(|known| known.process.key == key) {
             self.by_pid.remove(&key.tgid).is_some()
@@ -193,6 +242,10 @@ impl ProcessTable {
             self.former.remove(&key).is_some()
         }
     }
+}
+
+fn is_long_ago(ended_ns: u64, now_ns: u64) -> bool {
+    now_ns.saturating_sub(ended_ns) >= RETENTION_NS
 }
 
 /// The process with no more of its arguments than is kept.
@@ -222,7 +275,7 @@ mod tests {
     fn a_pid_that_is_used_again_is_another_process() {
         let mut table = ProcessTable::default();
         table.insert(known(7, 1_000_000_000, &["old"]));
-        table.end(ProcessKey::new(7, 1_000_000_000), 2_000_000_000);
+        table.end(ProcessKey::new(7, 1_000_000_000), false, 2_000_000_000);
         table.insert(known(7, 3_000_000_000, &["new"]));
         assert_eq!(program(table.get(ProcessKey::new(7, 1_000_000_000))), "old");
         assert_eq!(program(table.by_pid(7)), "new");
@@ -237,12 +290,12 @@ mod tests {
         for pid in 1..=3 {
             table.insert(known(pid, 0, &[]));
         }
-        table.end(ProcessKey::new(1, 0), 10);
-        table.end(ProcessKey::new(3, 0), 20);
+        table.end(ProcessKey::new(3, 0), true, 10);
+        table.end(ProcessKey::new(1, 0), false, 20);
         let pids = |known: &Known| known.process.key.tgid;
         assert_eq!(table.living().map(pids).collect::<Vec<_>>(), [2]);
-        assert_eq!(table.ended_since(10).map(pids).collect::<Vec<_>>(), [3, 1]);
-        assert_eq!(table.ended_since(11).map(pids).collect::<Vec<_>>(), [3]);
+        assert_eq!(table.ended_since(10).map(pids).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(table.ended_since(11).map(pids).collect::<Vec<_>>(), [1]);
     }
 
     #[test]
@@ -260,9 +313,53 @@ mod tests {
         let mut table = ProcessTable::default();
         for pid in 1..=20_000 {
             table.insert(known(pid, 0, &[]));
-            table.end(ProcessKey::new(pid, 0), 1);
+            table.end(ProcessKey::new(pid, 0), false, 1);
         }
         assert_eq!((table.len(), table.evicted()), (DEAD_MAX, 0));
+    }
+
+    #[test]
+    fn who_has_forked_is_remembered_for_as_long_as_anybody_runs_its_program() {
+        let mut table = ProcessTable::default();
+        let key = |pid| ProcessKey::new(pid, 0);
+        for pid in 1..=2 {
+            table.insert(known(pid, 0, &[]));
+            table.end(key(pid), true, 1);
+        }
+        assert!(!table.asks(RETENTION_NS));
+        let later = 1 + RETENTION_NS;
+        assert!(table.asks(later));
+        table.expire(later);
+        table.retain([key(1)].into_iter(), later);
+        assert!(table.get(key(1)).is_some() && table.get(key(2)).is_none());
+        assert!(!table.living().any(|known| known.process.key == key(1)));
+        assert!(!table.asks(later + 1) && table.asks(later + ASK_EVERY_NS));
+        table.retain([].into_iter(), later + ASK_EVERY_NS);
+        assert!(table.is_empty() && !table.asks(u64::MAX));
+    }
+
+    #[test]
+    fn a_storm_of_those_who_fork_is_asked_about_at_once_and_bounded() {
+        let mut table = ProcessTable::default();
+        let end = |table: &mut ProcessTable, pid: u32, now_ns| {
+            table.insert(known(pid, 0, &[]));
+            table.end(ProcessKey::new(pid, 0), true, now_ns);
+        };
+        let (many, most) = (DEAD_MAX as u32, FOREBEARS_MAX as u32);
+        for pid in 1..=many {
+            end(&mut table, pid, u64::from(pid));
+        }
+        assert!(!table.asks(1));
+        end(&mut table, many + 1, u64::from(many + 1));
+        assert!(table.asks(1));
+        // All but one ended after it was asked.
+        table.retain([ProcessKey::new(1, 0)].into_iter(), 2);
+        assert_eq!((table.len(), table.evicted()), (DEAD_MAX + 1, 0));
+        for pid in many + 2..=many + 1 + most {
+            end(&mut table, pid, u64::from(pid));
+        }
+        assert_eq!((table.len(), table.evicted()), (FOREBEARS_MAX + 1, DEAD_MAX as u64));
+        assert!(table.by_pid(1).is_some(), "whose program somebody runs");
     }
 
     #[test]

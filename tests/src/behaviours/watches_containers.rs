@@ -1,16 +1,17 @@
 //! Containers with the real containerd and runc: what starts, what is executed in it from outside, and what it may do as the
 //! kernel knows it; and the pods they belong to, from an API server.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use serde_json::{Value, json};
 
 use super::{Behaviour, no_kernel};
 use crate::harness::{
-    agent::{Agent, action, is_exec_of, tells_of, text, texts},
+    agent::{Agent, DEADLINE, action, is_exec_of, tells_of, text, texts},
     api_server::{ApiServer, Fault, On},
     containerd::{Containerd, IMAGE, SLEEP},
     cri::{Kubelet, PodOptions},
+    program::until,
 };
 
 pub(super) const BEHAVIOURS: &[Behaviour] = &[
@@ -19,6 +20,11 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
         name: "an exec into a container is told from its own processes",
         unavailable: no_containerd,
         run: exec,
+    },
+    Behaviour {
+        name: "a container's process that outlives the program it was forked from is still its own",
+        unavailable: no_containerd,
+        run: outlived,
     },
     Behaviour {
         name: "a privileged container's start and an exec into it are alerts",
@@ -91,6 +97,39 @@ fn exec() {
     let stopped = agent.stop();
     let count = |wanted: &str| stopped.events.iter().filter(|event| is(event, wanted, "busy")).count();
     assert_eq!((count("container-started"), count("container-entered")), (1, 1));
+}
+
+/// More than the agent remembers of those that have ended and forked, unless somebody runs their program still.
+const MANY: u64 = 5_000;
+
+fn outlived() {
+    let containerd = Containerd::start();
+    let mut agent = agent_beside(&containerd);
+    let helper = "(read line < /go; /bin/echo it-goes-on; :) & :";
+    let script = format!("/bin/busybox mkfifo /go; /bin/sh -c '{helper}'; exec /bin/sleep 1000");
+    containerd.run_image(IMAGE, "outlived", &[], &["/bin/sh", "-c", &script]);
+    let started = agent.wait_for("the start", |event| is(event, "container-started", "outlived"));
+    let is_helper = |event: &Value| texts(event, "/process/args") == ["/bin/sh", "-c", helper];
+    let helper = agent.wait_for("the helper", is_helper);
+    agent.wait_for("its end", |event| {
+        is(event, "end", "outlived") && event["process"]["pid"] == helper["process"]["pid"]
+    });
+    let storm =
+        format!("i=0; while [ $i -lt {MANY} ]; do /bin/sh -c '(:); :'; i=$((i+1)); done; /bin/true storm-is-over");
+    assert!(Command::new("/bin/sh").args(["-c", &storm]).status().expect("a shell").success());
+    agent.wait_for("the storm's end", |event| texts(event, "/process/args") == ["/bin/true", "storm-is-over"]);
+    until("most of them are forgotten", DEADLINE, || {
+        let figures = agent.ask("/metrics").1;
+        let known = figures.lines().find_map(|line| line.strip_prefix("postern_processes ")).expect("a figure");
+        (known.parse::<u64>().expect("a number") < MANY).then_some(())
+    });
+    std::fs::write(format!("/proc/{}/root/go", started["process"]["pid"]), "\n").expect("somebody reads");
+    let late =
+        agent.wait_for("what it goes on with", |event| texts(event, "/process/args") == ["/bin/echo", "it-goes-on"]);
+    assert_eq!(text(&late, "/process/entry_leader/entity_id"), text(&started, "/process/entity_id"));
+    assert_eq!(texts(&late, "/process/parent/args"), texts(&helper, "/process/args"));
+    let stopped = agent.stop();
+    assert!(!stopped.events.iter().any(|event| action(event) == "container-entered"));
 }
 
 fn privileged() {
@@ -235,7 +274,7 @@ fn garbage() {
         action(event) == "agent-changed" && text(event, "/message").contains("cannot be used")
     });
     assert_eq!(text(&said, "/event/kind"), "state");
-    std::process::Command::new("/bin/true").arg("despite-garbage").status().expect("true");
+    Command::new("/bin/true").arg("despite-garbage").status().expect("true");
     agent.wait_for("the exec", |event| is_exec_of(event, "despite-garbage"));
     server.heal();
     agent.wait_for("the recovery", |event| {

@@ -319,8 +319,10 @@ pub fn read(line: &str) -> Value {
     serde_json::from_str(line).expect("checked")
 }
 
-/// What holds for every run: no gap in the stream, and every record accounted for.
+/// What holds for every run: no gap in the stream, every record accounted for, and a kernel that tells what outlives its parent.
 pub fn check_run(events: &[Value]) {
+    let fallback = events.iter().find(|event| text(event, "/message").contains("may be taken for new"));
+    assert_eq!(fallback, None);
     for (expected, event) in events.iter().enumerate() {
         check_sequence(event, expected as u64);
     }

@@ -2,7 +2,7 @@
 //! from them or an error that says what is wrong, never a panic.
 
 use postern_ebpf::abi::{ExecBody, ExitBody, Header, LogBody, LoginBody, LoginCall, RecordKind, TailLengths};
-use zerocopy::FromBytes as _;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 /// One decoded record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,22 @@ pub enum DecodeError {
     /// A call that this agent does not know.
     #[error("login call {0} is unknown")]
     Call(u32),
+}
+
+/// Decodes records that stand one behind the other, each at a multiple of eight bytes. Returns how many bytes are left: without a
+/// length that makes sense nobody knows where the next one begins.
+pub fn decode_each(records: &[u8], mut each: impl FnMut(Result<Record<'_>, DecodeError>)) -> usize {
+    let mut aligned = Vec::<u64>::new();
+    let mut rest = records;
+    while let Ok((header, _)) = Header::ref_from_prefix(rest) {
+        let length = (header.length as usize).next_multiple_of(8);
+        let Some((bytes, behind)) = rest.split_at_checked(length).filter(|_| length > 0) else { break };
+        aligned.resize(length / 8, 0);
+        aligned.as_mut_bytes().copy_from_slice(bytes);
+        each(decode(aligned.as_bytes().get(..header.length as usize).unwrap_or_default()));
+        rest = behind;
+    }
+    rest.len()
 }
 
 /// Decodes one record.

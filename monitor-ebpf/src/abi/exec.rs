@@ -109,6 +109,8 @@ impl ExecFlags {
     pub const ORPHAN: u32 = 1 << 6;
     /// The first program below an SSH server that told PAM of no login: its environment is in the tail.
     pub const ENVIRONMENT: u32 = 1 << 7;
+    /// Set by user space: nobody saw it execute, and it was found running.
+    pub const FOUND: u32 = 1 << 8;
 }
 
 /// Byte lengths of the tail's parts, which follow the body in this order without separators.

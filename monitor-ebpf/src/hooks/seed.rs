@@ -1,5 +1,6 @@
-//! Seed: what runs before the agent does, one record for each process, in the form of an exec's. No hook: it runs once for
-//! every task when the agent reads it. The arguments are in another process's memory, and left to user space.
+//! Seed: what runs before the agent does, or is to be known again after a loss, one record for each process, in the form of an
+//! exec's. No hook: it runs once for every task when the agent reads it. The arguments are in another process's memory, and left to
+//! user space.
 //!
 //! `int bpf_iter_task(struct bpf_iter_meta *meta, struct task_struct *task)` (`kernel/bpf/task_iter.c`)
 
@@ -10,8 +11,8 @@ use postern_ebpf::abi::{EntryMark, Header, ProcessKey, RecordKind, TailLengths};
 
 use super::exec::{ExecRecord, Lineage, fill_body, fill_paths};
 use crate::{
-    kernel::{Pointer, Task, Typed, offset},
-    maps::{EXEC_SCRATCH, FIELDS},
+    kernel::{Address, Pointer, Task, Typed, offset},
+    maps::{EXEC_SCRATCH, FIELDS, TASKS},
 };
 
 /// `PF_KTHREAD` (include/linux/sched.h).
@@ -26,26 +27,44 @@ pub extern "C" fn running_process(context: *const [u64; 2]) -> i32 {
     let [meta, task] = unsafe { [(*context)[0], (*context)[1]] };
     // Behind the last task the program is called once more without one.
     if task != 0 {
-        let task = Task(Typed(task));
-        let tgid = task.tgid();
-        let is_of_interest = tgid == KTHREADD || task.0.at(offset!(task_flags)).read::<u32>() & KERNEL_THREAD == 0;
-        // A thread stands for nothing of its own; where no thread lives the process only waits for its parent.
-        if task.pid() == tgid && is_of_interest && task.live_threads() != 0 {
-            tell(Typed(meta).follow(), task, tgid);
-        }
+        consider(Typed(meta), Task(Typed(task)));
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+pub extern "C" fn running_process_untyped(context: *const [u64; 2]) -> i32 {
+    // SAFETY: as above.
+    let [meta, task] = unsafe { [(*context)[0], (*context)[1]] };
+    if task != 0 {
+        consider(Typed(meta), Task(Address(task)));
     }
     0
 }
 
 #[inline(always)]
-fn tell(sequence: Typed, task: Task<Typed>, tgid: u32) {
+fn consider(meta: Typed, task: Task<impl Pointer>) {
+    let tgid = task.tgid();
+    let is_of_interest = tgid == KTHREADD || task.0.at(offset!(task_flags)).read::<u32>() & KERNEL_THREAD == 0;
+    // A thread stands for nothing of its own; where no thread lives the process only waits for its parent.
+    if task.pid() == tgid && is_of_interest && task.live_threads() != 0 {
+        tell(meta.follow(), task, tgid);
+    }
+}
+
+#[inline(always)]
+fn tell(sequence: Typed, task: Task<impl Pointer>, tgid: u32) {
     // Nothing else writes the first slot.
     let Some(record) = EXEC_SCRATCH.get_ptr_mut(0) else { return };
     // SAFETY: the map's value lives until the program returns, and only one reader runs this program.
     let record = unsafe { &mut *record };
     let (none, process, parent) = (ProcessKey::NONE, task.key(), task.parent().key());
-    let entry = EntryMark::default();
-    let lineage = Lineage { process, previous: none, parent, parent_image: none, entry, orphan: false, first: false };
+    let (previous, entry) = TASKS.get_ptr(tgid).map_or((none, EntryMark::default()), |state| {
+        // SAFETY: the map's value lives until the program returns.
+        unsafe { ((*state).image, (*state).entry) }
+    });
+    let lineage = Lineage { process, previous, parent, parent_image: none, entry, orphan: false, first: false };
     fill_body(&mut record.body, task, tgid, &lineage);
     record.body.comm = task.comm();
     record.tail.start();

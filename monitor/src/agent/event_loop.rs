@@ -28,6 +28,7 @@ use crate::{
     metrics::Figures,
     pipeline::{Input, Lookup, Pipeline},
     probe::{CounterReader, Probe, Ring},
+    process::seed,
     sink::delivery::Publisher,
 };
 
@@ -198,8 +199,27 @@ impl EventLoop {
         self.count();
         self.tell_losses();
         self.ask_for_inherited();
+        self.take_stock();
         self.pipeline.tick(since_boot_ns());
         self.save(false);
+    }
+
+    /// What runs, for those who executed something of which the record was lost, and for those whose end was.
+    fn take_stock(&mut self) {
+        let asked_ns = since_boot_ns();
+        let wanted = self.pipeline.asks_what_runs(asked_ns);
+        let Some(probe) = self.probe.as_mut().filter(|probe| wanted && probe.tells_tasks()) else { return };
+        match probe.running() {
+            Ok(records) => {
+                let arguments = |pid: u32| Some((pid, seed::arguments("/proc".as_ref(), pid)?));
+                let args = self.pipeline.unseen(&records).into_iter().filter_map(arguments).collect();
+                self.pipeline.input(Input::Running { records, args, asked_ns }, asked_ns);
+            }
+            Err(error) => {
+                let message = format!("what executed in the loss may be taken for new: {error}").into();
+                self.pipeline.input(Input::Agent(AgentEvent::Changed { message }), asked_ns);
+            }
+        }
     }
 
     /// Used a tick after it was asked: what happened before may stand in a record that was not read yet.

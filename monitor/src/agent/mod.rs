@@ -122,12 +122,12 @@ impl Failure {
 }
 
 /// The ladder: the kernel side tells what runs, or it is read from /proc, which takes ten times as long.
-fn running(probe: &mut Probe, types: &Types) -> std::io::Result<seed::Seed> {
+fn running(probe: &mut Probe, types: &Types, notices: &mut Vec<String>) -> std::io::Result<seed::Seed> {
     let proc_root = "/proc".as_ref();
-    match probe.running(types) {
+    match probe.watch_tasks(types).and_then(|()| probe.running()) {
         Ok(records) => seed::told(&records, proc_root),
         Err(refusal) => {
-            tracing::info!(refusal, "this kernel does not tell what runs already; it is read from /proc");
+            notices.push(format!("what outlives its parent, or executes in a loss, may be taken for new: {refusal}"));
             seed::scan(proc_root)
         }
     }
@@ -184,9 +184,6 @@ impl Agent {
         let types = Types::read()?;
         let mut probe = Probe::load(&settings, &types)?;
         let mut armed = probe.arm(&settings, &types)?;
-        if let Err(refusal) = probe.watch_inherited(&types) {
-            notices.push(format!("what runs on after its parent's end may be taken for new: {refusal}"));
-        }
         let (ring, counters) = (probe.ring()?, probe.counters()?);
         armed.push(Armed { sensor: Sensor::Files, rung: files_rung });
         if armed.iter().any(|armed| armed.rung.is_err())
@@ -206,7 +203,7 @@ impl Agent {
         let decoder = Decoder::new(&node.boot_id, boot_time_ns, named, host.namespaces);
         let mut pipeline = Pipeline::new(host, decoder, config.access.clone());
         // Attached first, so that no process is missed between the two; what both see is the same process.
-        let seen = running(&mut probe, &types).map_err(Failure::Proc)?;
+        let seen = running(&mut probe, &types, &mut notices).map_err(Failure::Proc)?;
         notices.extend(doubts(&seen.failures));
         // A login program inside a container is not one onto the node.
         let running = seen.processes.iter().filter(|it| it.namespaces.mnt == host.namespaces.mnt);

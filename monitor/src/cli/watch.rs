@@ -119,9 +119,10 @@ fn shown(seen: &Seen, style: Style) -> String {
         _ => &seen.process.command_line,
     };
     let action = if seen.is_alert() { "ALERT" } else { first };
+    let code = seen.process.exit_code.map_or("?".to_owned(), |code| code.to_string());
     let exit = match first {
-        "end" => format!("{} exit {}", Foreign(&seen.process.executable), seen.process.exit_code),
-        _ if seen.event.action.has("end") => format!("  exit {}", seen.process.exit_code),
+        "end" => format!("{} exit {code}", Foreign(&seen.process.executable)),
+        _ if seen.event.action.has("end") => format!("  exit {code}"),
         _ => String::new(),
     };
     let text = format!(

@@ -94,9 +94,10 @@ pub enum Body {
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Exit code, as a shell shows it: 128 and the signal's number where a signal ended it.
-    pub exit_code: i32,
-    /// When.
+    /// Exit code, as a shell shows it: 128 and the signal's number where a signal ended it. None where the end was lost, and found
+    /// out later.
+    pub exit_code: Option<i32>,
+    /// When, or when it was found out.
     pub time: Timestamp,
     /// How long the process lived, in nanoseconds.
     pub lived_ns: u64,

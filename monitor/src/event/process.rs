@@ -39,7 +39,7 @@ pub struct Process {
     pub credentials: Arc<Credentials>,
     /// Its controlling terminal.
     pub terminal: Option<Terminal>,
-    /// Whether it was found in /proc when the agent started, instead of seen at its exec.
+    /// Whether it was found running, when the agent started or after a loss, instead of seen at its exec.
     pub seeded: bool,
     /// Whether it was forked from the program that it runs, and never executed one itself.
     pub forked: bool,

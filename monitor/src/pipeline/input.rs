@@ -37,6 +37,16 @@ pub enum Input {
         /// When it was asked, in nanoseconds since boot.
         asked_ns: u64,
     },
+    /// All that runs, after a loss: once, and once more half a second later.
+    Running {
+        /// As the kernel side tells it: exec records without arguments.
+        records: Vec<u8>,
+        /// The arguments of those that [`super::Pipeline::unseen`] names, by pid, each ended by a zero byte; of those that have gone
+        /// since there are none.
+        args: FxHashMap<u32, Vec<u8>>,
+        /// When that was, in nanoseconds since boot.
+        asked_ns: u64,
+    },
     /// The node's users are these from now on.
     Users(Passwd),
     /// The access policy is this from now on.

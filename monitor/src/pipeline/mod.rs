@@ -5,6 +5,7 @@ mod accounting;
 mod clients;
 mod containers;
 pub mod crontab;
+mod ends;
 mod entries;
 mod files;
 mod inherited;
@@ -23,12 +24,13 @@ pub mod saved;
 mod sockets;
 mod start;
 mod steps;
+mod stock;
 mod summaries;
 mod units;
 
 use std::sync::Arc;
 
-use postern_ebpf::abi::{ExitBody, Namespaces, ProcessKey};
+use postern_ebpf::abi::{Namespaces, ProcessKey};
 
 use self::{
     accounting::Accounting,
@@ -43,6 +45,7 @@ use self::{
     remote::UNTOLD_NS,
     saved::Saved,
     steps::{announcement, audit_change, crossing, security_context, user_change},
+    stock::Stock,
 };
 pub use self::{
     input::{Input, Lookup},
@@ -51,12 +54,11 @@ pub use self::{
 use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, alert},
-    event::{AgentEvent, Body, Capabilities, Counters, End, Enrichment, Event, Lineage, Login, Process, Session},
+    event::{AgentEvent, Body, Capabilities, Counters, Enrichment, Event, Lineage, Login, Process, Session},
     process::{
         Decoder, Known, ProcessTable,
         login::{LoginTracker, Outcome},
         proc_text::ssh_client,
-        to_tick,
     },
     record::{self, DecodeError, Exec},
 };
@@ -101,6 +103,7 @@ pub struct Pipeline {
     out: Vec<Event>,
     terminations: Vec<(ProcessKey, Arc<Session>)>,
     origins: Origins,
+    stock: Stock,
     /// Sessions that ended while no agent ran, until they are told.
     ended: Vec<(ProcessKey, Arc<Login>)>,
 }
@@ -126,6 +129,7 @@ impl Pipeline {
             out: Vec::new(),
             terminations: Vec::new(),
             origins: Origins::default(),
+            stock: Stock::default(),
             ended: Vec::new(),
         }
     }
@@ -162,7 +166,7 @@ impl Pipeline {
         let now_ns = record.header.time_ns;
         match record.body {
             record::Body::Exec(exec) => self.exec(&exec, now_ns),
-            record::Body::Exit(exit) => self.exit(exit, now_ns),
+            record::Body::Exit(exit) => self.ended(exit, now_ns),
             record::Body::Login(login) => {
                 if let Some(outcome) = self.logins.call(&login, now_ns) {
                     self.login(outcome, now_ns);
@@ -201,6 +205,7 @@ impl Pipeline {
             }
             Input::Counters(counters) => {
                 for event in self.accounting.counted(counters) {
+                    self.stock.is_due = true;
                     self.agent(event, now_ns);
                 }
             }
@@ -209,6 +214,7 @@ impl Pipeline {
             Input::Files { touches, forks } => self.touched(touches, &forks, now_ns),
             Input::CronTable { path, content } => self.links.jobs.read(&path, &content),
             Input::Inherited { told, asked_ns } => self.inherited(&told, asked_ns),
+            Input::Running { records, args, asked_ns } => self.take_stock(&records, &args, asked_ns),
             Input::Users(users) => self.decoder.set_users(users),
             Input::Policy(policy) => self.entries.set_policy(policy),
             Input::Terminated { process, termination } => {
@@ -419,32 +425,6 @@ impl Pipeline {
             .or_else(|| (key.start_ns != 0).then(|| Arc::new(self.decoder.unknown(key, b""))))
     }
 
-    fn exit(&mut self, &ExitBody { process: key, status, forked, .. }: &ExitBody, now_ns: u64) {
-        if let Some(known) = self.processes.get(key) {
-            let signal = status & 0x7f;
-            let exit_code = if signal == 0 { (status >> 8) & 0xff } else { 128 + signal };
-            let container = known.container.as_ref().and_then(|id| self.containers.reference(id));
-            if let Some(container) = &container {
-                self.containers.leave(&container.id, known.process.key);
-            }
-            let lived_ns = now_ns.saturating_sub(known.process.start_ns);
-            let end = End { exit_code: exit_code as i32, time: self.decoder.time(now_ns), lived_ns };
-            if !merge(&mut self.out, known, end) {
-                let lineage = known.alone();
-                self.tell(Body::End(end), Some(lineage), container.as_ref(), now_ns);
-            }
-            self.processes.end(key, forked != 0, now_ns);
-            self.links.clients.end(key, now_ns);
-            self.multiplexers.end(to_tick(key), now_ns);
-        }
-        self.origins.end(key);
-        if let Some(outcome) = self.logins.end(key) {
-            self.login(outcome, now_ns);
-        } else {
-            self.close(key, now_ns);
-        }
-    }
-
     fn login(&mut self, outcome: Outcome, now_ns: u64) {
         match outcome {
             Outcome::Coming { process, ip } => self.comes(process, ip, now_ns),
@@ -570,25 +550,6 @@ impl Pipeline {
             self.out.push(alert);
         }
     }
-}
-
-/// Adds its end to the event of a process's execution, if that has not gone out yet: one line less for each of the many processes
-/// that live for a moment. Returns whether it did. The end of a leader of an entry has an event of its own, since more may follow
-/// from it.
-fn merge(out: &mut [Event], known: &Known, end: End) -> bool {
-    let key = known.process.key;
-    if known.entry.as_ref().is_none_or(|entry| entry.leader == key) {
-        return false;
-    }
-    let first = out.first().map_or(u64::MAX, |event| event.sequence);
-    let at = known.told.checked_sub(first).and_then(|at| usize::try_from(at).ok());
-    let Some(event) = at.and_then(|at| out.get_mut(at)) else { return false };
-    let is_its = |lineage: &Lineage| lineage.process.key == key;
-    match &mut event.body {
-        Body::Exec { end: open @ None } if event.lineage.as_ref().is_some_and(is_its) => *open = Some(end),
-        _ => return false,
-    }
-    true
 }
 
 #[cfg(test)]

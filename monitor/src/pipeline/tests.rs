@@ -4,6 +4,7 @@ mod init;
 mod later;
 mod origins;
 mod remote;
+mod stock;
 
 use postern_ebpf::abi::{EntryMark, ExecBody, LoginCall, LoginClass};
 

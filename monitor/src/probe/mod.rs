@@ -107,8 +107,8 @@ impl Types {
 pub struct Probe {
     ebpf: Ebpf,
     missing: Vec<Missing>,
-    /// Whether this kernel tells what those that run have from others.
-    tells_inherited: bool,
+    /// Whether this kernel tells of all that runs.
+    tells_tasks: bool,
 }
 
 impl Probe {
@@ -130,7 +130,7 @@ impl Probe {
             .map_max_entries("RING", settings.ring_bytes)
             .map_max_entries("EXEC_SCRATCH", 1 + possible_cpus())
             .load(OBJECT)?;
-        Ok(Self { ebpf, missing: resolved.missing, tells_inherited: false })
+        Ok(Self { ebpf, missing: resolved.missing, tells_tasks: false })
     }
 
     /// What this kernel does not tell.
@@ -143,29 +143,30 @@ impl Probe {
         Sensor::ALL.iter().map(|sensor| sensor.arm(&mut self.ebpf, &types.0, settings)).collect()
     }
 
-    /// Every process that runs, one exec record behind the other, each at a multiple of eight bytes, without arguments. The
-    /// error says why this kernel does not tell.
-    pub fn running(&mut self, types: &Types) -> Result<Vec<u8>, String> {
-        if !kernel::bears_null() {
-            return Err("it is too old for programs that follow typed pointers".into());
+    /// Prepares for [`Self::running`] and [`Self::inherited`]. The error says why this kernel does not tell.
+    pub fn watch_tasks(&mut self, types: &Types) -> Result<(), String> {
+        for program in [running(), tasks::INHERITED] {
+            tasks::load(&mut self.ebpf, &types.0, program).map_err(|error| sensor::chain(&error))?;
         }
-        let ebpf = &mut self.ebpf;
-        let told = tasks::load(ebpf, &types.0, tasks::RUNNING).and_then(|()| tasks::read(ebpf, tasks::RUNNING));
-        // It is never run again.
-        told.and_then(|told| tasks::unload(ebpf, tasks::RUNNING).map(|()| told)).map_err(|error| sensor::chain(&error))
+        self.tells_tasks = true;
+        Ok(())
     }
 
-    /// Prepares for [`Self::inherited`]. The error says why this kernel does not tell.
-    pub fn watch_inherited(&mut self, types: &Types) -> Result<(), String> {
-        tasks::load(&mut self.ebpf, &types.0, tasks::INHERITED).map_err(|error| sensor::chain(&error))?;
-        self.tells_inherited = true;
-        Ok(())
+    /// Whether this kernel tells of all that runs.
+    pub fn tells_tasks(&self) -> bool {
+        self.tells_tasks
+    }
+
+    /// Every process that runs, one exec record behind the other, each at a multiple of eight bytes, without arguments, and with the
+    /// process that executed its program for its previous one. The error says what is wrong.
+    pub fn running(&mut self) -> Result<Vec<u8>, String> {
+        tasks::read(&mut self.ebpf, running()).map_err(|error| sensor::chain(&error))
     }
 
     /// What each process that runs goes on with, where that is another's program or a login; nothing of any on a kernel that does
     /// not tell.
     pub fn inherited(&mut self) -> Result<Vec<Inheritance>, String> {
-        if !self.tells_inherited {
+        if !self.tells_tasks {
             return Ok(Vec::new());
         }
         let told = tasks::read(&mut self.ebpf, tasks::INHERITED).map_err(|error| sensor::chain(&error))?;
@@ -227,6 +228,11 @@ impl Probe {
         }
         Ok(refused)
     }
+}
+
+/// The program that tells what runs.
+fn running() -> &'static str {
+    if kernel::bears_null() { tasks::RUNNING } else { tasks::RUNNING_UNTYPED }
 }
 
 /// cgroup v1 and the hybrid hierarchy name containers under the v1 controllers; v2 knows no other place.

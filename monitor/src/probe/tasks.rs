@@ -10,8 +10,10 @@ use aya::{
     programs::{Iter, ProgramError, links::LinkError},
 };
 
-/// What runs already.
+/// What runs already, by the verifier's knowledge of types.
 pub(super) const RUNNING: &str = "running_process";
+/// The same, read by calls.
+pub(super) const RUNNING_UNTYPED: &str = "running_process_untyped";
 /// What those that run have from others.
 pub(super) const INHERITED: &str = "inherited_state";
 
@@ -40,10 +42,6 @@ pub(super) fn read(ebpf: &mut Ebpf, name: &'static str) -> Result<Vec<u8>, Tasks
     let mut written = Vec::new();
     file.read_to_end(&mut written)?;
     Ok(written)
-}
-
-pub(super) fn unload(ebpf: &mut Ebpf, name: &'static str) -> Result<(), TasksError> {
-    Ok(program(ebpf, name)?.unload()?)
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Iter, TasksError> {

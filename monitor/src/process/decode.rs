@@ -140,7 +140,7 @@ impl Decoder {
             name: self.texts.get(crate::record::until_zero(&body.comm)),
             argv: exec.argv,
             args_cut,
-            seeded: false,
+            seeded: is(ExecFlags::FOUND),
             of_container,
             args_unreadable: is(ExecFlags::ARGV_UNREADABLE),
             credentials: &body.credentials,

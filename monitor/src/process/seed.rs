@@ -12,7 +12,7 @@ mod told;
 
 use std::{
     fs::File,
-    io,
+    io::{self, Read as _},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
@@ -112,6 +112,14 @@ pub fn scan(proc_root: &Path) -> io::Result<Seed> {
     let mut whole = shared_out(&mut pids, |scan, pids| scan.processes(root.as_fd(), pids));
     whole.add_connections(root.as_fd());
     Ok(whole.seed)
+}
+
+/// A process's arguments, each ended by a zero byte, and no more of them than [`ExecBody::ARGV_MAX`]; `None` if it has gone.
+pub fn arguments(proc_root: &Path, pid: u32) -> Option<Vec<u8>> {
+    let file = File::open(proc_root.join(format!("{pid}/cmdline"))).ok()?;
+    let mut arguments = Vec::new();
+    file.take(ExecBody::ARGV_MAX as u64).read_to_end(&mut arguments).ok()?;
+    Some(arguments)
 }
 
 /// Scans that share the work out among threads, and what all of them found.

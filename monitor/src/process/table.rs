@@ -7,7 +7,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use postern_ebpf::abi::{ExecBody, ExecFlags, ProcessKey};
+use postern_ebpf::abi::{ExecBody, ProcessKey};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::key::to_tick;
@@ -121,12 +121,10 @@ impl ProcessTable {
         ended.filter_map(|(_, key)| self.get(*key))
     }
 
-    /// The program before an exec. In its first moments the kernel side does not know all that runs already: then what is known
-    /// of the process itself stands for it, or of its parent.
+    /// The program before an exec. In its first moments the kernel side does not know all that runs already, and the record of that
+    /// program may have been lost: then what is known of the process itself stands for it, or of its parent.
     pub fn before(&self, exec: &ExecBody) -> Option<&Known> {
-        let is_orphan = exec.flags & ExecFlags::ORPHAN != 0;
-        let guess = || self.get(exec.process).or_else(|| self.get(exec.parent)).filter(|_| is_orphan);
-        self.get(exec.previous).or_else(guess)
+        self.get(exec.previous).or_else(|| self.get(exec.process)).or_else(|| self.get(exec.parent))
     }
 
     /// The process that has that pid now, or had it last.

@@ -94,8 +94,8 @@ pub struct Process {
     pub executable: String,
     /// Its arguments as one line.
     pub command_line: String,
-    /// Its exit code.
-    pub exit_code: i64,
+    /// Its exit code, where that is known.
+    pub exit_code: Option<i64>,
     /// Its parent.
     pub parent: Parent,
 }

@@ -146,7 +146,7 @@ fn grow(events: &[Seen]) -> (Vec<Node<'_>>, Vec<usize>) {
         });
         let Some(node) = nodes.get_mut(at) else { continue };
         if seen.event.action.has("end") {
-            node.ended = Some(process.exit_code);
+            node.ended = process.exit_code;
         }
         match seen.event.action.first() {
             "end" => {}

@@ -71,7 +71,8 @@ fn both() {
     let settings = ProbeSettings { ring_bytes: 64 << 10, typed_tracepoints: true, host_root: "/".into() };
     let types = Types::read().expect("the kernel has them");
     let mut probe = Probe::load(&settings, &types).expect("the kernel takes it");
-    let records = probe.running(&types).expect("the kernel tells");
+    probe.watch_tasks(&types).expect("the kernel tells");
+    let records = probe.running().expect("read");
     let told = seed::told(&records, Path::new("/proc")).expect("/proc is mounted");
     let read = seed::scan(Path::new("/proc")).expect("/proc is mounted");
     assert_eq!((told.failures.malformed, told.failures.path_cut), (0, 0));

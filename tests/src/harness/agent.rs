@@ -319,7 +319,7 @@ pub fn read(line: &str) -> Value {
     serde_json::from_str(line).expect("checked")
 }
 
-/// What holds for every run: no gap in the stream, every record accounted for, and a kernel that tells what outlives its parent.
+/// What holds for every run: no gap in the stream, every record accounted for, and a kernel that tells what runs.
 pub fn check_run(events: &[Value]) {
     let fallback = events.iter().find(|event| text(event, "/message").contains("may be taken for new"));
     assert_eq!(fallback, None);

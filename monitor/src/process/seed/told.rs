@@ -3,8 +3,7 @@
 
 use std::{fs::File, io, os::fd::AsFd as _, path::Path};
 
-use postern_ebpf::abi::{ExecFlags, Header};
-use zerocopy::{FromBytes as _, IntoBytes as _};
+use postern_ebpf::abi::ExecFlags;
 
 use super::{Scan, Seed, SeedProcess, shared_out};
 use crate::{
@@ -47,25 +46,14 @@ impl Scan {
 fn processes(records: &[u8]) -> (Vec<SeedProcess>, super::SeedFailures) {
     let mut failures = super::SeedFailures::default();
     let mut processes = Vec::new();
-    let mut aligned = Vec::<u64>::new();
-    let mut rest = records;
-    while let Ok((header, _)) = Header::ref_from_prefix(rest) {
-        let length = (header.length as usize).next_multiple_of(8);
-        let Some((bytes, behind)) = rest.split_at_checked(length).filter(|_| length > 0) else { break };
-        rest = behind;
-        aligned.resize(length / 8, 0);
-        aligned.as_mut_bytes().copy_from_slice(bytes);
-        let bytes = aligned.as_bytes().get(..header.length as usize).unwrap_or_default();
-        match record::decode(bytes).map(|record| record.body) {
-            Ok(Body::Exec(exec)) => {
-                failures.path_cut += u64::from(exec.body.flags & ExecFlags::PATH_CUT != 0);
-                processes.push(process(&exec));
-            }
-            _ => failures.malformed += 1,
+    let left = record::decode_each(records, |record| match record.map(|record| record.body) {
+        Ok(Body::Exec(exec)) => {
+            failures.path_cut += u64::from(exec.body.flags & ExecFlags::PATH_CUT != 0);
+            processes.push(process(&exec));
         }
-    }
-    // Without a length that makes sense nobody knows where the next one begins.
-    failures.malformed += u64::from(!rest.is_empty());
+        _ => failures.malformed += 1,
+    });
+    failures.malformed += u64::from(left > 0);
     (processes, failures)
 }
 

@@ -505,7 +505,7 @@ const TABLE: &[Row] = &[
         ROOT,
         "postern.process.seeded",
         Boolean,
-        "Set where the process is older than the agent, which was told of it at its start",
+        "Set where nobody saw the execution: the process is older than the agent, or was found running after a loss",
     ),
     many(ROOT, "postern.container.capabilities.effective", Keyword, "Capabilities of the container's process"),
     many(ROOT, "postern.container.capabilities.bounding", Keyword, "Capabilities that it can ever have"),

@@ -58,7 +58,7 @@ pub(super) fn exec() -> Event {
 }
 
 fn end(exit_code: i32) -> End {
-    End { exit_code, time: time(20_200), lived_ns: 150_000_000 }
+    End { exit_code: Some(exit_code), time: time(20_200), lived_ns: 150_000_000 }
 }
 
 /// One of everything.

@@ -106,6 +106,9 @@ impl Encoder {
             fields.number("duration", summary.duration_ns);
         }
         let reason = match &event.body {
+            _ if event.end().is_some_and(|end| end.exit_code.is_none()) => {
+                Some("its end was lost, and found out later")
+            }
             Body::Terminated(termination) => termination.failure.as_deref(),
             _ => event.login().and_then(|login| login.reason.as_deref()),
         };

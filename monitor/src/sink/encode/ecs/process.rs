@@ -87,7 +87,9 @@ fn ended(end: End, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'
 
 /// How it ended.
 fn end(End { exit_code, time, .. }: End, fields: &mut Object<'_>) {
-    fields.signed("exit_code", i64::from(exit_code));
+    if let Some(exit_code) = exit_code {
+        fields.signed("exit_code", i64::from(exit_code));
+    }
     fields.time("end", time);
 }
 

@@ -55,14 +55,15 @@ pub fn pretty(event: &Event, out: &mut String, colour: bool) {
 /// What is in the second column.
 enum Label {
     Word(&'static str),
-    Exit(i32),
+    Exit(Option<i32>),
 }
 
 impl Label {
     fn write(&self, line: &mut Line<'_>) {
         match self {
             Self::Word(word) => line.put(word),
-            Self::Exit(code) => line.put(format_args!("exit {code}")),
+            Self::Exit(Some(code)) => line.put(format_args!("exit {code}")),
+            Self::Exit(None) => line.put("exit ?"),
         }
     }
 }
@@ -75,7 +76,7 @@ fn action(event: &Event) -> (Label, &'static str) {
     }
     let (word, style) = match &event.body {
         Body::End(End { exit_code, .. }) => {
-            return (Label::Exit(*exit_code), if *exit_code == 0 { DIM } else { RED });
+            return (Label::Exit(*exit_code), if *exit_code == Some(0) { DIM } else { RED });
         }
         Body::Exec { .. } => ("exec", ""),
         Body::SessionOpened(_) => ("login", GREEN),

@@ -28,8 +28,10 @@ pub(super) fn write(event: &Event, line: &mut Line<'_>) {
             command(&lineage.process, "", line);
             remarks(&lineage.process, line);
             if let Some(end) = end {
-                let style = if end.exit_code == 0 { DIM } else { RED };
-                line.styled(style, |line| line.put(format_args!("  exit {}", end.exit_code)));
+                if let Some(exit_code) = end.exit_code {
+                    let style = if exit_code == 0 { DIM } else { RED };
+                    line.styled(style, |line| line.put(format_args!("  exit {exit_code}")));
+                }
                 lifetime(*end, line);
             }
         }

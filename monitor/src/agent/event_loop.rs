@@ -209,17 +209,14 @@ impl EventLoop {
         let asked_ns = since_boot_ns();
         let wanted = self.pipeline.asks_what_runs(asked_ns);
         let Some(probe) = self.probe.as_mut().filter(|probe| wanted && probe.tells_tasks()) else { return };
-        match probe.running() {
-            Ok(records) => {
-                let arguments = |pid: u32| Some((pid, seed::arguments("/proc".as_ref(), pid)?));
-                let args = self.pipeline.unseen(&records).into_iter().filter_map(arguments).collect();
-                self.pipeline.input(Input::Running { records, args, asked_ns }, asked_ns);
-            }
-            Err(error) => {
-                let message = format!("what executed in the loss may be taken for new: {error}").into();
-                self.pipeline.input(Input::Agent(AgentEvent::Changed { message }), asked_ns);
-            }
-        }
+        let records = probe.running().unwrap_or_else(|error| {
+            let message = format!("what executed in the loss may be taken for new: {error}").into();
+            self.pipeline.input(Input::Agent(AgentEvent::Changed { message }), asked_ns);
+            Vec::new()
+        });
+        let arguments = |pid: u32| Some((pid, seed::arguments("/proc".as_ref(), pid)?));
+        let args = self.pipeline.unseen(&records).into_iter().filter_map(arguments).collect();
+        self.pipeline.input(Input::Running { records, args, asked_ns }, asked_ns);
     }
 
     /// Used a tick after it was asked: what happened before may stand in a record that was not read yet.

@@ -121,16 +121,24 @@ impl Failure {
     }
 }
 
+/// The kernel's own first thread: nobody's pid but in the node's own pid namespace.
+const KTHREADD: u32 = 2;
+
 /// The ladder: the kernel side tells what runs, or it is read from /proc, which takes ten times as long.
 fn running(probe: &mut Probe, types: &Types, notices: &mut Vec<String>) -> std::io::Result<seed::Seed> {
     let proc_root = "/proc".as_ref();
-    match probe.watch_tasks(types).and_then(|()| probe.running()) {
-        Ok(records) => seed::told(&records, proc_root),
-        Err(refusal) => {
-            notices.push(format!("what outlives its parent, or executes in a loss, may be taken for new: {refusal}"));
-            seed::scan(proc_root)
-        }
+    let (seed, refusal) = match probe.watch_tasks(types).and_then(|()| probe.running()) {
+        Ok(records) => (seed::told(&records, proc_root)?, None),
+        Err(refusal) => (seed::scan(proc_root)?, Some(refusal)),
+    };
+    // It tells of this process's own pid namespace: whoever is not in there has not ended.
+    let is_whole = seed.processes.iter().any(|process| process.key.tgid == KTHREADD);
+    let partial = (!is_whole).then(|| "the node's processes are not seen: is hostPID set?".to_owned());
+    if let Some(reason) = refusal.or(partial) {
+        probe.ignore_tasks();
+        notices.push(format!("what outlives its parent, or executes in a loss, may be taken for new: {reason}"));
     }
+    Ok(seed)
 }
 
 /// What is not certain of what ran before.

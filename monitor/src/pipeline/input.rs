@@ -39,7 +39,7 @@ pub enum Input {
     },
     /// All that runs, after a loss: once, and once more half a second later.
     Running {
-        /// As the kernel side tells it: exec records without arguments.
+        /// As the kernel side tells it: exec records without arguments. None where it could not be asked.
         records: Vec<u8>,
         /// The arguments of those that [`super::Pipeline::unseen`] names, by pid, each ended by a zero byte; of those that have gone
         /// since there are none.

@@ -89,12 +89,13 @@ impl Pipeline {
             _ => self.accounting.malformed(),
         });
         self.stock.next_ns = asked_ns + EVERY_NS;
+        let is_whole = left == 0;
+        if !is_whole {
+            self.accounting.malformed();
+        }
         if let Some(first) = self.stock.first.take() {
             self.end_missing(&first, asked_ns);
-        } else if left > 0 || ran.is_empty() {
-            // Who is not in it may run all the same; this process does.
-            self.accounting.malformed();
-        } else {
+        } else if is_whole && !ran.is_empty() {
             self.stock.is_due = false;
             self.stock.first = Some(First { asked_ns, ran, unseen });
         }

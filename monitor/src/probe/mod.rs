@@ -152,6 +152,11 @@ impl Probe {
         Ok(())
     }
 
+    /// What it tells of is not all that runs.
+    pub fn ignore_tasks(&mut self) {
+        self.tells_tasks = false;
+    }
+
     /// Whether this kernel tells of all that runs.
     pub fn tells_tasks(&self) -> bool {
         self.tells_tasks

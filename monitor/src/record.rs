@@ -106,9 +106,9 @@ pub enum DecodeError {
     Call(u32),
 }
 
-/// Decodes records that stand one behind the other, each at a multiple of eight bytes. Returns how many bytes are left: without a
-/// length that makes sense nobody knows where the next one begins.
-pub fn decode_each(records: &[u8], mut each: impl FnMut(Result<Record<'_>, DecodeError>)) -> usize {
+/// Decodes exec records that stand one behind the other, each at a multiple of eight bytes. Returns how many of them made no sense.
+pub fn decode_execs(records: &[u8], mut each: impl FnMut(&Exec<'_>)) -> u64 {
+    let mut malformed = 0;
     let mut aligned = Vec::<u64>::new();
     let mut rest = records;
     while let Ok((header, _)) = Header::ref_from_prefix(rest) {
@@ -116,10 +116,14 @@ pub fn decode_each(records: &[u8], mut each: impl FnMut(Result<Record<'_>, Decod
         let Some((bytes, behind)) = rest.split_at_checked(length).filter(|_| length > 0) else { break };
         aligned.resize(length / 8, 0);
         aligned.as_mut_bytes().copy_from_slice(bytes);
-        each(decode(aligned.as_bytes().get(..header.length as usize).unwrap_or_default()));
+        match decode(aligned.as_bytes().get(..header.length as usize).unwrap_or_default()).map(|record| record.body) {
+            Ok(Body::Exec(exec)) => each(&exec),
+            _ => malformed += 1,
+        }
         rest = behind;
     }
-    rest.len()
+    // Without a length that makes sense nobody knows where the next one begins.
+    malformed + u64::from(!rest.is_empty())
 }
 
 /// Decodes one record.

@@ -89,6 +89,13 @@ pub struct FileIdentity {
     pub mode: u32,
 }
 
+impl FileIdentity {
+    /// The device's major and minor number (`include/linux/kdev_t.h`).
+    pub const fn device_numbers(&self) -> (u32, u32) {
+        (self.device >> 20, self.device & 0xf_ffff)
+    }
+}
+
 /// Marks in [`ExecBody::flags`].
 pub struct ExecFlags;
 

@@ -68,7 +68,7 @@ impl Past {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event::EntryType, event::Login};
+    use crate::event::{EntryType, Login};
 
     fn add(past: &mut Past, pid: u32) {
         let open = OpenLogin {

@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::Pipeline;
 use crate::{
     process::to_tick,
-    record::{self, Body, Exec},
+    record::{self, Exec},
 };
 
 /// How long after it was asked what runs the records from before that have been read, in nanoseconds.
@@ -48,57 +48,59 @@ impl Pipeline {
     /// Whose arguments are to come with the answer, by pid: `records` are exec records one behind the other.
     pub fn unseen(&self, records: &[u8]) -> Vec<u32> {
         let mut unseen = Vec::new();
-        record::decode_each(records, |record| {
-            if let Ok(Body::Exec(exec)) = record.map(|record| record.body)
-                && self.is_still_unseen(exec.body)
-            {
-                unseen.push(exec.body.process.tgid);
-            }
-        });
+        if let Some(first) = &self.stock.first {
+            // What makes no sense is counted when they come.
+            record::decode_execs(records, |exec| {
+                if first.unseen.contains(&to_tick(exec.body.process)) && self.is_unseen(exec.body) {
+                    unseen.push(exec.body.process.tgid);
+                }
+            });
+        }
         unseen
-    }
-
-    fn is_still_unseen(&self, body: &ExecBody) -> bool {
-        let first = self.stock.first.as_ref();
-        first.is_some_and(|first| first.unseen.contains(&to_tick(body.process))) && self.is_unseen(body)
     }
 
     fn is_unseen(&self, body: &ExecBody) -> bool {
         // The kernel itself runs no file, and whoever was forked what another executed.
         let is_own = body.previous == body.process || body.previous.is_none();
-        let (inode, device) = (body.file.inode, (body.file.device >> 20, body.file.device & 0xf_ffff));
+        let file = (body.file.inode, body.file.device_numbers());
         let is_known = || {
             let known = self.processes.get(body.process).map(|known| &known.process.executable);
-            known.is_some_and(|known| (known.inode, known.device) == (inode, device))
+            known.is_some_and(|known| (known.inode, known.device) == file)
         };
-        inode != 0 && is_own && !is_known()
+        body.file.inode != 0 && is_own && !is_known()
     }
 
     pub(super) fn take_stock(&mut self, records: &[u8], args: &FxHashMap<u32, Vec<u8>>, asked_ns: u64) {
-        let [mut ran, mut unseen] = [const { FxHashSet::with_hasher(rustc_hash::FxBuildHasher) }; 2];
-        let left = record::decode_each(records, |record| match record.map(|record| record.body) {
-            Ok(Body::Exec(exec)) => {
-                ran.insert(to_tick(exec.body.process));
-                if self.is_unseen(exec.body) {
-                    unseen.insert(to_tick(exec.body.process));
-                }
-                if let Some(argv) = args.get(&exec.body.process.tgid).filter(|_| self.is_still_unseen(exec.body)) {
-                    self.find(&Exec { argv, ..exec }, asked_ns);
-                }
-            }
-            _ => self.accounting.malformed(),
-        });
         self.stock.next_ns = asked_ns + EVERY_NS;
-        let is_whole = left == 0;
-        if !is_whole {
-            self.accounting.malformed();
-        }
-        if let Some(first) = self.stock.first.take() {
+        let malformed = if let Some(first) = self.stock.first.take() {
+            let malformed = record::decode_execs(records, |exec| {
+                if let Some(argv) = args.get(&exec.body.process.tgid) {
+                    self.find(&Exec { argv, ..*exec }, asked_ns);
+                }
+            });
             self.end_missing(&first, asked_ns);
-        } else if is_whole && !ran.is_empty() {
+            malformed
+        } else {
+            self.look(records, asked_ns)
+        };
+        (0..malformed).for_each(|_| self.accounting.malformed());
+    }
+
+    /// The first answer. Returns how many records made no sense: then it is none, since whoever is not in it may run all the same.
+    fn look(&mut self, records: &[u8], asked_ns: u64) -> u64 {
+        let (mut ran, mut unseen) = (FxHashSet::default(), FxHashSet::default());
+        let malformed = record::decode_execs(records, |exec| {
+            let key = to_tick(exec.body.process);
+            ran.insert(key);
+            if self.is_unseen(exec.body) {
+                unseen.insert(key);
+            }
+        });
+        if malformed == 0 && !ran.is_empty() {
             self.stock.is_due = false;
             self.stock.first = Some(First { asked_ns, ran, unseen });
         }
+        malformed
     }
 
     /// As if it executed now. What it ran before is not known any more, unless that was its own.

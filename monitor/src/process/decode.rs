@@ -292,8 +292,7 @@ struct Raw<'a> {
 }
 
 fn executable(file: &FileIdentity) -> Executable {
-    // The kernel's own encoding of device numbers (include/linux/kdev_t.h).
-    Executable { inode: file.inode, device: (file.device >> 20, file.device & 0xf_ffff), ..Executable::default() }
+    Executable { inode: file.inode, device: file.device_numbers(), ..Executable::default() }
 }
 
 fn facts(credentials: &RawCredentials, namespaces: Namespaces, inner_pid: u32) -> KernelFacts {

@@ -8,7 +8,7 @@ use postern_ebpf::abi::ExecFlags;
 use super::{Scan, Seed, SeedProcess, shared_out};
 use crate::{
     process::to_tick,
-    record::{self, Body, Exec, until_zero},
+    record::{self, Exec, until_zero},
 };
 
 /// Takes exec records without arguments, one behind the other at multiples of eight bytes, and completes them from `proc_root`.
@@ -46,14 +46,10 @@ impl Scan {
 fn processes(records: &[u8]) -> (Vec<SeedProcess>, super::SeedFailures) {
     let mut failures = super::SeedFailures::default();
     let mut processes = Vec::new();
-    let left = record::decode_each(records, |record| match record.map(|record| record.body) {
-        Ok(Body::Exec(exec)) => {
-            failures.path_cut += u64::from(exec.body.flags & ExecFlags::PATH_CUT != 0);
-            processes.push(process(&exec));
-        }
-        _ => failures.malformed += 1,
+    failures.malformed = record::decode_execs(records, |exec| {
+        failures.path_cut += u64::from(exec.body.flags & ExecFlags::PATH_CUT != 0);
+        processes.push(process(exec));
     });
-    failures.malformed += u64::from(left > 0);
     (processes, failures)
 }
 

@@ -8,23 +8,33 @@
 use core::{ffi::c_void, mem::MaybeUninit, ptr::read_volatile};
 
 use aya_ebpf::helpers::{bpf_get_current_task, generated::bpf_probe_read_kernel};
-use postern_ebpf::abi::{ABSENT, Caller, CgroupHierarchy, Credentials, FileIdentity, Namespaces, ProcessKey, Tty};
+use postern_ebpf::abi::{Caller, CgroupHierarchy, Credentials, FileIdentity, Namespaces, ProcessKey, Tty};
 
-use crate::maps::{FIELDS, SETTINGS};
+use crate::maps::SETTINGS;
 
-/// The offset of a kernel field, by its name in the table.
+/// The offset of a kernel field, by its name in the table, as a `u64`: a constant in the instruction, which user space sets before
+/// the programs are loaded. To read it from a map would take twice the instructions, a hundred and forty times in an exec.
 macro_rules! offset {
-    ($field:ident) => {
-        // SAFETY: a read-only global, set before load; volatile so that the compiler does not take its initial value.
-        unsafe { core::ptr::read_volatile(&raw const FIELDS.$field) }
-    };
+    ($field:ident) => {{
+        const MARK: i32 = postern_ebpf::abi::KernelFields::MARK
+            | (core::mem::offset_of!(postern_ebpf::abi::KernelFields, $field) / size_of::<u32>()) as i32;
+        let offset: u64;
+        // SAFETY: it sets a register.
+        unsafe {
+            core::arch::asm!("{offset} = {MARK}", offset = out(reg) offset, MARK = const MARK, options(pure, nomem, nostack));
+        }
+        offset
+    }};
 }
 pub(crate) use offset;
+
+/// What a field's offset is on a kernel that does not have it: the mark, with its sign.
+const ABSENT: u64 = postern_ebpf::abi::ABSENT as i32 as u64;
 
 /// Something in the kernel that can be read.
 pub trait Pointer: Copy + PartialEq {
     /// The address of a field within the structure here.
-    fn at(self, offset: u32) -> Self;
+    fn at(self, offset: u64) -> Self;
 
     /// The number here, of at most eight bytes.
     fn read<T: Copy>(self) -> T;
@@ -40,9 +50,6 @@ pub trait Pointer: Copy + PartialEq {
     fn is_null(self) -> bool {
         self.address().0 == 0
     }
-
-    /// `N` numbers that stand together here.
-    fn numbers<T: Copy, const N: usize>(self) -> [T; N];
 }
 
 /// An address in the kernel.
@@ -51,15 +58,15 @@ pub struct Address(pub u64);
 
 impl Pointer for Address {
     #[inline(always)]
-    fn at(self, offset: u32) -> Self {
-        Self(self.0.wrapping_add(u64::from(offset)))
+    fn at(self, offset: u64) -> Self {
+        Self(self.0.wrapping_add(offset))
     }
 
     #[inline(always)]
     fn read<T: Copy>(self) -> T {
-        let mut value = MaybeUninit::<T>::zeroed();
-        // SAFETY: the helper checks the source and writes exactly the size of `T`, or zeroes; every `T` used here is
-        // plain data for which zero is a value.
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper checks the source and writes exactly the size of `T`, zeroes where it cannot read; every `T` used
+        // here is plain data for which zero is a value.
         unsafe {
             bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, self.0 as *const c_void);
             value.assume_init()
@@ -75,11 +82,6 @@ impl Pointer for Address {
     fn address(self) -> Address {
         self
     }
-
-    #[inline(always)]
-    fn numbers<T: Copy, const N: usize>(self) -> [T; N] {
-        self.read()
-    }
 }
 
 /// A pointer whose type the verifier knows (`PTR_TO_BTF_ID`). It may only be moved by constants, and what it leads to must
@@ -89,8 +91,8 @@ pub struct Typed(pub u64);
 
 impl Pointer for Typed {
     #[inline(always)]
-    fn at(self, offset: u32) -> Self {
-        Self(self.0.wrapping_add(u64::from(offset)))
+    fn at(self, offset: u64) -> Self {
+        Self(self.0.wrapping_add(offset))
     }
 
     #[inline(always)]
@@ -107,11 +109,6 @@ impl Pointer for Typed {
     #[inline(always)]
     fn address(self) -> Address {
         Address(self.0)
-    }
-
-    #[inline(always)]
-    fn numbers<T: Copy, const N: usize>(self) -> [T; N] {
-        core::array::from_fn(|index| self.at((index * size_of::<T>()) as u32).read())
     }
 }
 
@@ -165,7 +162,8 @@ impl<P: Pointer> Task<P> {
 
     #[inline(always)]
     pub fn comm(self) -> [u8; 16] {
-        self.0.at(offset!(task_comm)).address().read()
+        // By words: the compiler would copy bytes one by one.
+        zerocopy::transmute!(self.comm_words())
     }
 
     /// The same, to be compared.
@@ -190,6 +188,13 @@ impl<P: Pointer> Task<P> {
         self.signal().at(offset!(signal_live)).read()
     }
 
+    /// Whether it stands for a process that runs: a thread stands for nothing of its own, and where no thread lives the process only
+    /// waits for its parent.
+    #[inline(always)]
+    pub fn is_running_process(self) -> bool {
+        self.pid() == self.tgid() && self.live_threads() != 0
+    }
+
     #[inline(always)]
     pub fn exit_status(self) -> u32 {
         self.0.at(offset!(task_exit_code)).read()
@@ -197,7 +202,7 @@ impl<P: Pointer> Task<P> {
 
     /// Leader of the process group (`kind` 2) or session (`kind` 3): `enum pid_type`.
     #[inline(always)]
-    pub fn leader(self, kind: u32) -> ProcessKey {
+    pub fn leader(self, kind: u64) -> ProcessKey {
         let pid = self.signal().at(offset!(signal_pids) + kind * 8).follow();
         if pid.is_null() {
             return ProcessKey::NONE;
@@ -209,7 +214,7 @@ impl<P: Pointer> Task<P> {
         if node.is_null() {
             return ProcessKey::new(nr, 0);
         }
-        let task = Address(node.address().0.wrapping_sub(u64::from(offset!(task_pid_links) + 16)));
+        let task = Address(node.address().0.wrapping_sub(offset!(task_pid_links) + 16));
         ProcessKey::new(nr, task.at(offset!(task_start)).read())
     }
 
@@ -223,7 +228,7 @@ impl<P: Pointer> Task<P> {
             number_and_namespace(outermost)
         } else {
             // `struct upid` is an int and a pointer: 16 bytes.
-            number_and_namespace(outermost.address().at((level & 31) * 16))
+            number_and_namespace(outermost.address().at(u64::from(level & 31) * 16))
         }
     }
 
@@ -236,7 +241,7 @@ impl<P: Pointer> Task<P> {
     #[inline(always)]
     pub fn namespaces(self, pid: u32) -> Namespaces {
         let nsproxy = self.0.at(offset!(task_nsproxy)).follow();
-        let inum = |pointer: u32, inum: u32| {
+        let inum = |pointer: u64, inum: u64| {
             if inum == ABSENT { 0 } else { nsproxy.at(pointer).follow().at(inum).read() }
         };
         let user_ns = offset!(ns_user_inum);
@@ -269,12 +274,12 @@ impl<P: Pointer> Task<P> {
 
     #[inline(always)]
     pub fn credentials(self) -> Credentials {
-        let optional = |offset: u32| if offset == ABSENT { u32::MAX } else { self.0.at(offset).read() };
+        let optional = |offset: u64| if offset == ABSENT { u32::MAX } else { self.0.at(offset).read() };
         let cred = self.0.at(offset!(task_cred)).follow();
         // In every kernel since 2.6.29 the ids stand together, as do the capability sets.
-        let [uid, gid, suid, sgid, euid, egid] = cred.at(offset!(cred_uid)).numbers::<u32, 6>();
+        let [uid, gid, suid, sgid, euid, egid] = cred.at(offset!(cred_uid)).address().read();
         let [cap_inheritable, cap_permitted, cap_effective, cap_bounding, cap_ambient] =
-            cred.at(offset!(cred_cap_inheritable)).numbers::<u64, 5>();
+            cred.at(offset!(cred_cap_inheritable)).address().read();
         Credentials {
             cap_inheritable,
             cap_permitted,

@@ -17,6 +17,7 @@ mod kernel;
 mod maps;
 mod ring;
 mod stack;
+mod tasks;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

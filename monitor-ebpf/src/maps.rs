@@ -4,13 +4,9 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
-use postern_ebpf::abi::{HookCounters, HookId, KernelFields, Settings, TaskState};
+use postern_ebpf::abi::{HookCounters, HookId, Settings, TaskState};
 
 use crate::hooks::ExecRecord;
-
-/// Offsets of kernel fields, set before load: the verifier sees constants.
-#[unsafe(no_mangle)]
-pub static FIELDS: KernelFields = KernelFields::UNSET;
 
 /// Set before load.
 #[unsafe(no_mangle)]
@@ -25,6 +21,10 @@ pub static RING: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 /// as `untracked` and user space guesses. Preallocated, since kernels before 6.1 cannot allocate here.
 #[map]
 pub static TASKS: HashMap<u32, TaskState> = HashMap::with_max_entries(65_536, 0);
+
+/// The same of those that started since the agent did and found their place here free ([`crate::tasks`]).
+#[map]
+pub static NEW_TASKS: Array<TaskState> = Array::with_max_entries(TaskState::PLACES, 0);
 
 /// The login class of processes that called `pam_start`, until they exit. Logins under way at once, so small; the
 /// oldest goes first, and a lost entry only means that its session is marked by user space.

@@ -106,7 +106,7 @@ fn add(counter: *mut u64) {
     unsafe { asm!("lock *(u64 *)({counter} + 0) += {one}", counter = in(reg) counter, one = in(reg) 1u64) };
 }
 
-/// Counts a process that the `TASKS` map has no room for. Not part of any hook's sum.
+/// Counts a process that there is no room for to remember. Not part of any hook's sum.
 #[inline(always)]
 pub fn untracked(hook: HookId) {
     if let Some(counters) = COUNTERS.get_ptr_mut(hook as u32) {

@@ -112,12 +112,10 @@ impl ExecFlags {
     pub const MEMFD: u32 = 1 << 4;
     /// The script that runs was made by `memfd_create(2)`.
     pub const SCRIPT_MEMFD: u32 = 1 << 5;
-    /// The parent was not known to the kernel side: its lineage is user space's guess.
-    pub const ORPHAN: u32 = 1 << 6;
     /// The first program below an SSH server that told PAM of no login: its environment is in the tail.
-    pub const ENVIRONMENT: u32 = 1 << 7;
+    pub const ENVIRONMENT: u32 = 1 << 6;
     /// Set by user space: nobody saw it execute, and it was found running.
-    pub const FOUND: u32 = 1 << 8;
+    pub const FOUND: u32 = 1 << 7;
 }
 
 /// Byte lengths of the tail's parts, which follow the body in this order without separators.

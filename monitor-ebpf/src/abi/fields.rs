@@ -31,6 +31,10 @@ macro_rules! kernel_fields {
         }
 
         impl KernelFields {
+            /// What stands in a kernel program's instruction in place of a field's offset, together with the field's place in
+            /// [`FIELDS`]: a number that nothing else there has.
+            pub const MARK: i32 = 0x5057_0000;
+
             /// Every field absent.
             pub const UNSET: Self = Self { $($name: ABSENT),+ };
         }
@@ -130,6 +134,7 @@ kernel_fields! {
     tty_index = "tty_struct.index";
     tty_driver_major = "tty_driver.major";
     tty_driver_minor = "tty_driver.minor_start";
+    bprm_file = "linux_binprm.file";
     bprm_filename = "linux_binprm.filename";
     bprm_interp = "linux_binprm.interp";
     files_fdt = "files_struct.fdt";

@@ -54,7 +54,7 @@ impl EntryMark {
     }
 }
 
-/// The value of the `TASKS` map, keyed by thread group id.
+/// What is known of one process, and its children inherit: the value of the maps `TASKS`, `NEW_TASKS` and `FORKED`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct TaskState {
@@ -62,10 +62,22 @@ pub struct TaskState {
     pub image: ProcessKey,
     /// Inherited.
     pub entry: EntryMark,
+    /// The process's thread group id; 0 in a place of `NEW_TASKS` that is free.
+    pub tgid: u32,
     /// 1 if this process's own exec was recorded (or it was there before the agent): its exit is recorded too.
-    pub reported: u32,
+    pub reported: u16,
     /// 1 once it has forked: from then on others may run the program of its image when it has ended.
-    pub forked: u32,
+    pub forked: u16,
+}
+
+impl TaskState {
+    /// How many places `NEW_TASKS` has: a power of two, and more than are alive at once of those that started last.
+    pub const PLACES: u32 = 16_384;
+
+    /// Where in `NEW_TASKS` a process is, unless another one is there.
+    pub const fn place(tgid: u32) -> u32 {
+        tgid % Self::PLACES
+    }
 }
 
 /// What a process that runs goes on with: told of those that run another's program, or are under a login.

@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{
     kernel::{Address, File, Pointer, Task, Typed, offset},
-    maps::{EXEC_SCRATCH, FIELDS, TASKS},
-    ring::{Account, header, untracked},
+    maps::EXEC_SCRATCH,
+    ring::{Account, header},
+    tasks,
 };
 
 #[repr(C)]
@@ -37,8 +38,8 @@ impl ExecRecord {
     }
 }
 
-const PIDTYPE_PGID: u32 = 2;
-const PIDTYPE_SID: u32 = 3;
+const PIDTYPE_PGID: u64 = 2;
+const PIDTYPE_SID: u64 = 3;
 
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
@@ -63,8 +64,9 @@ fn exec<P: Pointer>(task: Task<P>, old_tid: u32, bprm: P) -> i32 {
     let comm = task.comm_words();
     record.body.comm = zerocopy::transmute!(comm);
     let lineage = follow_lineage(task, comm);
-    fill_body(&mut record.body, task, old_tid, &lineage);
-    fill_tail(record, task, bprm);
+    let file = File(bprm.at(offset!(bprm_file)).follow());
+    fill_body(&mut record.body, task, old_tid, &lineage, file);
+    fill_tail(record, task, bprm, file);
     // Both may be alerts: a program from memory, and a step into a container or out of one.
     let urgent = record.body.flags & (ExecFlags::MEMFD | ExecFlags::SCRIPT_MEMFD) != 0
         || record.body.namespaces.mnt != task.parent().mount_namespace();
@@ -84,7 +86,6 @@ pub struct Lineage {
     pub parent: ProcessKey,
     pub parent_image: ProcessKey,
     pub entry: EntryMark,
-    pub orphan: bool,
     /// Whether it is the first program below an SSH server.
     pub first: bool,
 }
@@ -95,19 +96,17 @@ pub struct Lineage {
 fn follow_lineage(task: Task<impl Pointer>, comm: [u64; 2]) -> Lineage {
     let process = task.key();
     let parent = task.parent().key();
-    let parent_image = TASKS.get_ptr(parent.tgid).map_or(ProcessKey::NONE, |state| {
+    let parent_image = tasks::get(parent.tgid).map_or(ProcessKey::NONE, |state| {
         // SAFETY: the map's value lives until the program returns.
         unsafe { (*state).image }
     });
     let mut server = is_server(comm);
     let entry = EntryMark { server: u32::from(server), ..EntryMark::default() };
-    let fresh = TaskState { image: process, entry, reported: 1, forked: 0 };
-    let Some(own) = TASKS.get_ptr_mut(process.tgid) else {
-        if TASKS.insert(process.tgid, fresh, 0).is_err() {
-            untracked(HookId::Exec);
-        }
+    let fresh = TaskState { image: process, entry, tgid: process.tgid, reported: 1, forked: 0 };
+    let Some(own) = tasks::get(process.tgid) else {
+        tasks::insert(fresh, HookId::Exec);
         let previous = ProcessKey::NONE;
-        return Lineage { process, previous, parent, parent_image, entry: fresh.entry, orphan: true, first: false };
+        return Lineage { process, previous, parent, parent_image, entry: fresh.entry, first: false };
     };
     // SAFETY: the map's value lives until the program returns; only this process's own hooks write it.
     let own = unsafe { &mut *own };
@@ -124,20 +123,17 @@ fn follow_lineage(task: Task<impl Pointer>, comm: [u64; 2]) -> Lineage {
     own.image = process;
     own.reported = 1;
     let first = below_server && !server;
-    Lineage { process, previous, parent, parent_image, entry: own.entry, orphan: false, first }
+    Lineage { process, previous, parent, parent_image, entry: own.entry, first }
 }
 
 #[inline(always)]
-pub fn fill_body(body: &mut ExecBody, task: Task<impl Pointer>, old_tid: u32, lineage: &Lineage) {
+pub fn fill_body<P: Pointer>(body: &mut ExecBody, task: Task<P>, old_tid: u32, lineage: &Lineage, file: File<P>) {
     body.process = lineage.process;
     body.previous = lineage.previous;
     body.parent = lineage.parent;
     body.parent_image = lineage.parent_image;
     body.entry = lineage.entry;
-    body.flags = if lineage.orphan { ExecFlags::ORPHAN } else { 0 };
-    if lineage.first {
-        body.flags |= ExecFlags::ENVIRONMENT;
-    }
+    body.flags = if lineage.first { ExecFlags::ENVIRONMENT } else { 0 };
     body.group_leader = task.leader(PIDTYPE_PGID);
     body.session_leader = task.leader(PIDTYPE_SID);
     body.credentials = task.credentials();
@@ -147,7 +143,6 @@ pub fn fill_body(body: &mut ExecBody, task: Task<impl Pointer>, old_tid: u32, li
     body.inner_pid = inner_pid;
     body.old_tid = old_tid;
     body.parent_comm = task.parent().comm();
-    let file = File(task.mm().at(offset!(mm_exe_file)).follow());
     body.file = file.identity();
     if file.is_memfd() {
         body.flags |= ExecFlags::MEMFD;
@@ -155,7 +150,7 @@ pub fn fill_body(body: &mut ExecBody, task: Task<impl Pointer>, old_tid: u32, li
 }
 
 #[inline(always)]
-fn fill_tail<P: Pointer>(record: &mut ExecRecord, task: Task<P>, bprm: P) {
+fn fill_tail<P: Pointer>(record: &mut ExecRecord, task: Task<P>, bprm: P, file: File<P>) {
     let ExecRecord { body, tail, .. } = record;
     body.tail = TailLengths::default();
     let mm = task.mm();
@@ -179,7 +174,7 @@ fn fill_tail<P: Pointer>(record: &mut ExecRecord, task: Task<P>, bprm: P) {
             body.flags |= ExecFlags::SCRIPT_MEMFD;
         }
     }
-    fill_paths(body, tail, task);
+    fill_paths(body, tail, task, file);
     body.environment_total = 0;
     if body.flags & ExecFlags::ENVIRONMENT != 0 {
         let start = mm.at(offset!(mm_env_start)).read::<u64>();
@@ -191,9 +186,8 @@ fn fill_tail<P: Pointer>(record: &mut ExecRecord, task: Task<P>, bprm: P) {
 
 /// Parts of the tail that every process has: the running file, the working directory, the cgroup.
 #[inline(always)]
-pub fn fill_paths(body: &mut ExecBody, tail: &mut Tail, task: Task<impl Pointer>) {
-    let mm = task.mm();
-    if tail.path(mm.at(offset!(mm_exe_file)).follow().at(offset!(file_path))) == Part::Cut {
+pub fn fill_paths<P: Pointer>(body: &mut ExecBody, tail: &mut Tail, task: Task<P>, file: File<P>) {
+    if tail.path(file.0.at(offset!(file_path))) == Part::Cut {
         body.flags |= ExecFlags::PATH_CUT;
     }
     body.tail.executable = tail.part_length();

@@ -11,8 +11,9 @@ use postern_ebpf::abi::{ExitBody, Header, HookId, RecordKind};
 
 use crate::{
     kernel::{Address, Pointer, Task, Typed},
-    maps::{FORKED, LOGINS, TASKS, WANT_FORKED},
+    maps::{FORKED, LOGINS, WANT_FORKED},
     ring::{Account, header},
+    tasks,
 };
 
 #[repr(C)]
@@ -40,7 +41,7 @@ fn exit(task: Task<impl Pointer>) -> i32 {
         return 0;
     }
     let tgid = task.tgid();
-    let Some(state) = TASKS.get_ptr(tgid) else {
+    let Some(state) = tasks::get(tgid) else {
         account.filtered();
         return 0;
     };
@@ -52,7 +53,7 @@ fn exit(task: Task<impl Pointer>) -> i32 {
         // A full table forgets its oldest: an error only means that a file's change has no owner, which is counted.
         let _ = FORKED.insert(tgid, state, 0);
     }
-    let _ = TASKS.remove(tgid);
+    tasks::remove(tgid);
     // The end of a login's own process ends its session, whether or not it ever executed.
     let is_login = state.entry.login.tgid == tgid;
     if is_login {
@@ -64,7 +65,12 @@ fn exit(task: Task<impl Pointer>) -> i32 {
     }
     let record = ExitRecord {
         header: header(RecordKind::Exit, size_of::<ExitRecord>()),
-        body: ExitBody { process: task.key(), entry: state.entry, status: task.exit_status(), forked: state.forked },
+        body: ExitBody {
+            process: task.key(),
+            entry: state.entry,
+            status: task.exit_status(),
+            forked: state.forked.into(),
+        },
     };
     account.submit((&raw const record).cast(), size_of::<ExitRecord>(), &record.header, false);
     0

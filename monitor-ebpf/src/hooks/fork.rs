@@ -10,8 +10,8 @@ use postern_ebpf::abi::{HookId, TaskState};
 
 use crate::{
     kernel::{Address, Pointer, Task, Typed},
-    maps::TASKS,
-    ring::{Account, untracked},
+    ring::Account,
+    tasks,
 };
 
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -32,16 +32,14 @@ fn fork<P: Pointer>(parent: Task<P>, child: Task<P>) -> i32 {
     if child.pid() != tgid {
         return 0;
     }
-    let Some(own) = TASKS.get_ptr_mut(parent.tgid()) else { return 0 };
+    let Some(own) = tasks::get(parent.tgid()) else { return 0 };
     // SAFETY: the map's value lives until the program returns. Threads that fork at once write the same.
     let state = unsafe {
         if (*own).forked == 0 {
             (*own).forked = 1;
         }
-        TaskState { reported: 0, forked: 0, ..*own }
+        TaskState { tgid, reported: 0, forked: 0, ..*own }
     };
-    if TASKS.insert(tgid, state, 0).is_err() {
-        untracked(HookId::Fork);
-    }
+    tasks::insert(state, HookId::Fork);
     0
 }

@@ -11,7 +11,7 @@ use postern_ebpf::abi::Inheritance;
 
 use crate::{
     kernel::{Address, Pointer, Task, Typed},
-    maps::TASKS,
+    tasks,
 };
 
 #[unsafe(no_mangle)]
@@ -23,8 +23,7 @@ pub extern "C" fn inherited_state(context: *const [u64; 2]) -> i32 {
     if task != 0 {
         // Read by calls, which every kernel bears.
         let task = Task(Address(task));
-        // A thread stands for nothing of its own; where no thread lives nothing runs.
-        if task.pid() == task.tgid() && task.live_threads() != 0 {
+        if task.is_running_process() {
             tell(Typed(meta).follow(), task);
         }
     }
@@ -33,7 +32,7 @@ pub extern "C" fn inherited_state(context: *const [u64; 2]) -> i32 {
 
 #[inline(always)]
 fn tell(sequence: Typed, task: Task<Address>) {
-    let Some(state) = TASKS.get_ptr(task.tgid()) else { return };
+    let Some(state) = tasks::get(task.tgid()) else { return };
     // SAFETY: the map's value lives until the program returns.
     let inheritance = unsafe { Inheritance { image: (*state).image, login: (*state).entry.login } };
     if inheritance.image == task.key() && inheritance.login.is_none() {

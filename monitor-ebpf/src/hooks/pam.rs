@@ -18,9 +18,9 @@ use postern_ebpf::abi::{
 
 use crate::{
     kernel::{Address, Task},
-    maps::{LOGINS, RING, TASKS},
-    ring::{Account, header, untracked},
-    stack,
+    maps::{LOGINS, RING},
+    ring::{Account, header},
+    stack, tasks,
 };
 
 #[repr(C)]
@@ -105,16 +105,14 @@ fn mark_entry(task: Task<Address>) {
         return;
     }
     let entry = EntryMark { login: process, leader: ProcessKey::NONE, class, server: 0 };
-    if let Some(state) = TASKS.get_ptr_mut(process.tgid) {
+    if let Some(state) = tasks::get(process.tgid) {
         // SAFETY: the map's value lives until the program returns; only this process's own hooks write it.
         let state = unsafe { &mut *state };
         // Not every server tells PAM from where somebody comes.
         state.entry = EntryMark { server: state.entry.server, ..entry };
-    } else if TASKS
-        .insert(process.tgid, TaskState { image: ProcessKey::NONE, entry, reported: 0, forked: 0 }, 0)
-        .is_err()
-    {
-        untracked(HookId::Pam);
+    } else {
+        let state = TaskState { image: ProcessKey::NONE, entry, tgid: process.tgid, reported: 0, forked: 0 };
+        tasks::insert(state, HookId::Pam);
     }
 }
 

@@ -11,8 +11,9 @@ use postern_ebpf::abi::{EntryMark, Header, ProcessKey, RecordKind, TailLengths};
 
 use super::exec::{ExecRecord, Lineage, fill_body, fill_paths};
 use crate::{
-    kernel::{Address, Pointer, Task, Typed, offset},
-    maps::{EXEC_SCRATCH, FIELDS, TASKS},
+    kernel::{Address, File, Pointer, Task, Typed, offset},
+    maps::EXEC_SCRATCH,
+    tasks,
 };
 
 /// `PF_KTHREAD` (include/linux/sched.h).
@@ -47,8 +48,7 @@ pub extern "C" fn running_process_untyped(context: *const [u64; 2]) -> i32 {
 fn consider(meta: Typed, task: Task<impl Pointer>) {
     let tgid = task.tgid();
     let is_of_interest = tgid == KTHREADD || task.0.at(offset!(task_flags)).read::<u32>() & KERNEL_THREAD == 0;
-    // A thread stands for nothing of its own; where no thread lives the process only waits for its parent.
-    if task.pid() == tgid && is_of_interest && task.live_threads() != 0 {
+    if is_of_interest && task.is_running_process() {
         tell(meta.follow(), task, tgid);
     }
 }
@@ -60,17 +60,18 @@ fn tell(sequence: Typed, task: Task<impl Pointer>, tgid: u32) {
     // SAFETY: the map's value lives until the program returns, and only one reader runs this program.
     let record = unsafe { &mut *record };
     let (none, process, parent) = (ProcessKey::NONE, task.key(), task.parent().key());
-    let (previous, entry) = TASKS.get_ptr(tgid).map_or((none, EntryMark::default()), |state| {
+    let (previous, entry) = tasks::get(tgid).map_or((none, EntryMark::default()), |state| {
         // SAFETY: the map's value lives until the program returns.
         unsafe { ((*state).image, (*state).entry) }
     });
-    let lineage = Lineage { process, previous, parent, parent_image: none, entry, orphan: false, first: false };
-    fill_body(&mut record.body, task, tgid, &lineage);
+    let lineage = Lineage { process, previous, parent, parent_image: none, entry, first: false };
+    let file = File(task.mm().at(offset!(mm_exe_file)).follow());
+    fill_body(&mut record.body, task, tgid, &lineage, file);
     record.body.comm = task.comm();
     record.tail.start();
     record.body.tail = TailLengths::default();
     (record.body.argv_total, record.body.environment_total) = (0, 0);
-    fill_paths(&mut record.body, &mut record.tail, task);
+    fill_paths(&mut record.body, &mut record.tail, task, file);
     let length = record.length();
     record.header =
         Header { time_ns: process.start_ns, sequence: 0, length: length as u32, cpu: 0, kind: RecordKind::Exec as u16 };

@@ -5,10 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
 use postern_ebpf::abi::ExecBody;
 
-use crate::{
-    kernel::{Address, Pointer, offset},
-    maps::FIELDS,
-};
+use crate::kernel::{Address, Pointer, offset};
 
 /// Room for the arguments, for two given and three resolved paths, and for the environment. A path's last name may begin
 /// below the limit and end a name's length above it.
@@ -122,7 +119,7 @@ impl Tail {
 
     /// Appends a `struct path`, leaf first, each name ended by a zero byte. Mounts are crossed as `d_path` does, so no
     /// symlink and no chroot can hide where a file is. Cut if its root was not reached.
-    #[inline(always)]
+    #[inline(never)]
     pub fn path(&mut self, path: impl Pointer) -> Part {
         let used = load(&self.used) as u64;
         store(&mut self.first, used);
@@ -164,7 +161,7 @@ impl Tail {
         for _ in 0..ExecBody::PATH_DEPTH {
             if at_mount_root {
                 // `container_of(mnt, struct mount, mnt)`
-                let mount = Address(mnt.0.wrapping_sub(u64::from(offset!(mount_mnt))));
+                let mount = Address(mnt.0.wrapping_sub(offset!(mount_mnt)));
                 let above = mount.at(offset!(mount_parent)).follow();
                 if above == mount || above.is_null() {
                     return Part::Whole;

@@ -111,7 +111,7 @@ fn a_summary_does_not_wait_for_files_that_nobody_watches_any_more() {
 #[test]
 fn who_never_executed_acts_as_what_it_was_forked_from() {
     let (mut pipeline, mark) = pipeline();
-    let state = |image, entry| TaskState { image, entry, reported: 0, forked: 0 };
+    let state = |image, entry| TaskState { image, entry, tgid: 0, reported: 0, forked: 0 };
     let (subshell, of_sshd) = (state(key(110), mark), state(key(100), EntryMark { leader: ProcessKey::NONE, ..mark }));
     let (service, stranger) = (state(key(200), EntryMark::default()), state(key(999), EntryMark::default()));
     assert!(pipeline.is_fork_in_session(&subshell) && pipeline.is_fork_in_session(&of_sshd));

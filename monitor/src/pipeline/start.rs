@@ -94,7 +94,7 @@ impl Pipeline {
 
 #[cfg(test)]
 mod tests {
-    use postern_ebpf::abi::{ExecFlags, Namespaces};
+    use postern_ebpf::abi::Namespaces;
 
     use super::*;
     use crate::{
@@ -120,7 +120,6 @@ mod tests {
         let record = Written::exec(0, sleep, |body| {
             in_container(7)(body);
             body.parent = key(10);
-            body.flags |= ExecFlags::ORPHAN;
         });
         pipeline.record(record.bytes()).expect("a good record");
         pipeline.finish(u64::MAX);

@@ -66,6 +66,9 @@ pub enum ProbeError {
     /// Fields that are needed and are not there.
     #[error(transparent)]
     Offsets(#[from] offsets::OffsetsError),
+    /// The embedded object is none.
+    #[error("the embedded eBPF object makes no sense: {0}")]
+    Object(#[from] object::Error),
     /// The kernel refused the programs or a map.
     #[error("the kernel refused the eBPF programs: {0}")]
     Load(#[from] aya::EbpfError),
@@ -123,13 +126,14 @@ impl Probe {
             cgroup_hierarchy: cgroup_hierarchy() as u32,
             reserved: 0,
         };
+        let mut programs = OBJECT.to_vec();
+        offsets::set(&resolved.fields, &mut programs)?;
         let ebpf = EbpfLoader::new()
             .btf(Some(&types.0))
-            .override_global("FIELDS", resolved.fields.as_bytes(), true)
             .override_global("SETTINGS", told.as_bytes(), true)
             .map_max_entries("RING", settings.ring_bytes)
             .map_max_entries("EXEC_SCRATCH", 1 + possible_cpus())
-            .load(OBJECT)?;
+            .load(&programs)?;
         Ok(Self { ebpf, missing: resolved.missing, tells_tasks: false })
     }
 
@@ -207,6 +211,11 @@ impl Probe {
 
     /// The lineage of a process that runs, or that ended a moment ago without an exec of its own.
     pub fn lineage(&self, pid: u32) -> Option<TaskState> {
+        let places = Array::<_, [u8; size_of::<TaskState>()]>::try_from(self.ebpf.map("NEW_TASKS")?).ok()?;
+        let state: TaskState = zerocopy::transmute!(places.get(&TaskState::place(pid), 0).ok()?);
+        if state.tgid == pid {
+            return Some(state);
+        }
         ["TASKS", "FORKED"].into_iter().find_map(|name| {
             let tasks = HashMap::<_, u32, [u8; size_of::<TaskState>()]>::try_from(self.ebpf.map(name)?).ok()?;
             // An error says that it is not there.
@@ -223,7 +232,7 @@ impl Probe {
         let mut tasks = HashMap::<_, u32, [u8; size_of::<TaskState>()]>::try_from(map).map_err(failed)?;
         let mut refused = 0;
         for (process, entry) in processes {
-            let state = TaskState { image: process, entry, reported: 1, forked: 0 };
+            let state = TaskState { image: process, entry, tgid: process.tgid, reported: 1, forked: 0 };
             let bytes: [u8; size_of::<TaskState>()] = zerocopy::transmute!(state);
             match tasks.insert(process.tgid, bytes, NO_EXIST) {
                 Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::AlreadyExists => {}

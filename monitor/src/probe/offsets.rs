@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use object::{File, Object as _, ObjectSection as _, SectionKind};
 use postern_ebpf::abi::{ABSENT, FIELDS, Field, KernelFields};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -70,6 +71,46 @@ fn values_of(fields: &mut KernelFields) -> &mut [u32] {
     <[u32]>::mut_from_bytes(fields.as_mut_bytes()).unwrap_or_default()
 }
 
+/// Sets the offsets in the instructions of the kernel programs, where the compiler left [`KernelFields::MARK`].
+pub fn set(fields: &KernelFields, programs: &mut [u8]) -> Result<(), object::Error> {
+    let mut fields = *fields;
+    let values = values_of(&mut fields);
+    for place in marks(programs)? {
+        if let Some(immediate) = programs.get_mut(place.immediate..place.immediate + size_of::<u32>())
+            && let Some(value) = values.get(place.field)
+        {
+            immediate.copy_from_slice(&value.to_ne_bytes());
+        }
+    }
+    Ok(())
+}
+
+/// An instruction that takes the offset of a field.
+struct Mark {
+    /// Where its immediate is, in bytes of the object file.
+    immediate: usize,
+    /// Its index in [`FIELDS`].
+    field: usize,
+}
+
+/// `BPF_ALU64 | BPF_MOV | BPF_K` (RFC 9669, 4.1): a register is set to the immediate.
+const MOVE: u8 = 0xb7;
+
+fn marks(programs: &[u8]) -> Result<Vec<Mark>, object::Error> {
+    let mut marks = Vec::new();
+    for section in File::parse(programs)?.sections().filter(|section| section.kind() == SectionKind::Text) {
+        let Some((start, _)) = section.file_range() else { continue };
+        for (index, [operation, _, _, _, immediate @ ..]) in section.data()?.as_chunks::<8>().0.iter().enumerate() {
+            let is_field = |field: &usize| *field < FIELDS.len();
+            let field = usize::try_from(i32::from_ne_bytes(*immediate) ^ KernelFields::MARK).ok().filter(is_field);
+            if let Some(field) = field.filter(|_| *operation == MOVE) {
+                marks.push(Mark { immediate: start as usize + 8 * index + 4, field });
+            }
+        }
+    }
+    Ok(marks)
+}
+
 fn lookup(btf: &Btf<'_>, path: &str) -> Option<u32> {
     let found = match path.strip_prefix(ENUMERATOR) {
         Some(name) => btf.enumerator(name),
@@ -82,6 +123,17 @@ fn lookup(btf: &Btf<'_>, path: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_field_of_the_table_is_set_in_the_programs() {
+        let mut programs = super::super::OBJECT.to_vec();
+        let mut unused = vec![true; FIELDS.len()];
+        marks(&programs).expect("an object file").iter().for_each(|mark| unused[mark.field] = false);
+        let unused: Vec<&str> = FIELDS.iter().zip(unused).filter_map(|(field, it)| it.then_some(field.name)).collect();
+        assert_eq!(unused, [""; 0]);
+        set(&KernelFields::UNSET, &mut programs).expect("an object file");
+        assert_eq!(marks(&programs).expect("an object file").len(), 0);
+    }
 
     #[test]
     fn every_field_of_the_table_is_found_in_the_running_kernel() {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::{ffi::OsStringExt as _, fs::PermissionsExt as _, process::CommandExt as _},
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::{Behaviour, no_kernel};
 use crate::harness::{
-    agent::{Agent, is_exec_of, tells_of, text, texts},
-    program,
+    agent::{Agent, DEADLINE, is_exec_of, tells_of, text, texts},
+    program::{self, until},
 };
 
 pub(super) const BEHAVIOURS: &[Behaviour] = &[
@@ -20,6 +20,11 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
     Behaviour { name: "typed and raw tracepoints tell the same", unavailable: no_kernel, run: both_rungs },
     Behaviour { name: "a process's end has its exit code or signal", unavailable: no_kernel, run: ends },
     Behaviour { name: "a subshell's children have the shell as their parent", unavailable: no_kernel, run: subshell },
+    Behaviour {
+        name: "two subshells that share a place on the kernel side are told apart",
+        unavailable: no_kernel,
+        run: shared_place,
+    },
     Behaviour {
         name: "processes older than the agent are known as parents",
         unavailable: no_kernel,
@@ -122,10 +127,56 @@ fn subshell() {
     agent.stop();
 }
 
+/// Where the kernel side keeps a process is told by the last bits of its number.
+const PLACES: u32 = 16_384;
+
+fn shared_place() {
+    let mut agent = Agent::start();
+    let waits = || {
+        let mut shell = Command::new("/bin/sh")
+            .args(["-c", "(read line; /bin/true of-the-first; :); :", "the-first"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let children = format!("/proc/{0}/task/{0}/children", shell.id());
+        let number = until("its subshell", DEADLINE, || fs::read_to_string(&children).ok()?.trim().parse().ok());
+        let input = shell.stdin.take();
+        (shell, number, input)
+    };
+    // Somebody else may have the number, or take it a moment before.
+    let (mut first, input) = until("two with one place", DEADLINE, || {
+        let (mut first, number, input): (_, u32, _) = waits();
+        let other = if number > PLACES { number - PLACES } else { number + PLACES };
+        let script = format!(
+            "echo {} > /proc/sys/kernel/ns_last_pid; (read own rest < /proc/self/stat; /bin/true beside-{number} $own; :); :",
+            other - 1
+        );
+        assert!(Command::new("/bin/sh").args(["-c", &script, "the-second"]).status().expect("a shell").success());
+        let told = agent.wait_for("the exec", |event| is_exec_of(event, &format!("beside-{number}")) && is_true(event));
+        assert_eq!(texts(&told, "/process/parent/args")[3], "the-second");
+        if texts(&told, "/process/args")[2] == other.to_string() {
+            return Some((first, input));
+        }
+        drop(input);
+        first.wait().expect("the shell ends");
+        None
+    });
+    drop(input);
+    first.wait().expect("the shell ends");
+    let told = agent.wait_for("the exec", |event| is_exec_of(event, "of-the-first") && is_true(event));
+    assert_eq!(texts(&told, "/process/parent/args")[3], "the-first");
+    agent.stop();
+}
+
+/// Whether the process is `/bin/true`, and not a shell that is about to run it.
+fn is_true(event: &Value) -> bool {
+    text(event, "/process/name") == "true"
+}
+
 fn older_parent() {
     let mut shell = Command::new("/bin/sh")
         .args(["-c", "read line; /bin/true child-of-an-older-process; :", "an-older-process"])
-        .stdin(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
         .spawn()
         .expect("a shell");
     let mut agent = Agent::start();

@@ -212,9 +212,9 @@ impl Probe {
     /// The lineage of a process that runs, or that ended a moment ago without an exec of its own.
     pub fn lineage(&self, pid: u32) -> Option<TaskState> {
         let places = Array::<_, [u8; size_of::<TaskState>()]>::try_from(self.ebpf.map("NEW_TASKS")?).ok()?;
-        let state: TaskState = zerocopy::transmute!(places.get(&TaskState::place(pid), 0).ok()?);
-        if state.tgid == pid {
-            return Some(state);
+        let at_its_place: TaskState = zerocopy::transmute!(places.get(&TaskState::place(pid), 0).ok()?);
+        if at_its_place.tgid == pid {
+            return Some(at_its_place);
         }
         ["TASKS", "FORKED"].into_iter().find_map(|name| {
             let tasks = HashMap::<_, u32, [u8; size_of::<TaskState>()]>::try_from(self.ebpf.map(name)?).ok()?;

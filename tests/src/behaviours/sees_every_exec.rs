@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use postern_ebpf::abi::TaskState;
 use serde_json::Value;
 
 use super::{Behaviour, no_kernel};
@@ -127,9 +128,6 @@ fn subshell() {
     agent.stop();
 }
 
-/// Where the kernel side keeps a process is told by the last bits of its number.
-const PLACES: u32 = 16_384;
-
 fn shared_place() {
     let mut agent = Agent::start();
     let waits = || {
@@ -146,7 +144,8 @@ fn shared_place() {
     // Somebody else may have the number, or take it a moment before.
     let (mut first, input) = until("two with one place", DEADLINE, || {
         let (mut first, number, input): (_, u32, _) = waits();
-        let other = if number > PLACES { number - PLACES } else { number + PLACES };
+        let places = TaskState::PLACES;
+        let other = if number > places { number - places } else { number + places };
         let script = format!(
             "echo {} > /proc/sys/kernel/ns_last_pid; (read own rest < /proc/self/stat; /bin/true beside-{number} $own; :); :",
             other - 1

@@ -13,7 +13,7 @@ use postern_ebpf::abi::{Caller, CgroupHierarchy, Credentials, FileIdentity, Name
 use crate::maps::SETTINGS;
 
 /// The offset of a kernel field, by its name in the table, as a `u64`: a constant in the instruction, which user space sets before
-/// the programs are loaded. To read it from a map would take twice the instructions, a hundred and forty times in an exec.
+/// the programs are loaded. To read it from a map would take a load and its address beside.
 macro_rules! offset {
     ($field:ident) => {{
         const MARK: i32 = postern_ebpf::abi::KernelFields::MARK
@@ -232,6 +232,7 @@ impl<P: Pointer> Task<P> {
         }
     }
 
+    /// The mount namespace's inode number; 0 of a task that is ending.
     #[inline(always)]
     pub fn mnt_namespace(self) -> u32 {
         self.0.at(offset!(task_nsproxy)).follow().at(offset!(nsproxy_mnt)).follow().at(offset!(ns_mnt_inum)).read()
@@ -259,12 +260,6 @@ impl<P: Pointer> Task<P> {
             cgroup: inum(offset!(nsproxy_cgroup), offset!(ns_cgroup_inum)),
             reserved: 0,
         }
-    }
-
-    /// The mount namespace's inode number; 0 of a task that is ending.
-    #[inline(always)]
-    pub fn mount_namespace(self) -> u32 {
-        self.0.at(offset!(task_nsproxy)).follow().at(offset!(nsproxy_mnt)).follow().at(offset!(ns_mnt_inum)).read()
     }
 
     #[inline(always)]

@@ -69,7 +69,7 @@ fn exec<P: Pointer>(task: Task<P>, old_tid: u32, bprm: P) -> i32 {
     fill_tail(record, task, bprm, file);
     // Both may be alerts: a program from memory, and a step into a container or out of one.
     let urgent = record.body.flags & (ExecFlags::MEMFD | ExecFlags::SCRIPT_MEMFD) != 0
-        || record.body.namespaces.mnt != task.parent().mount_namespace();
+        || record.body.namespaces.mnt != task.parent().mnt_namespace();
     let length = record.length();
     record.header = header(RecordKind::Exec, length);
     if length <= size_of::<ExecRecord>() {

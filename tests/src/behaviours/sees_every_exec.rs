@@ -130,20 +130,17 @@ fn subshell() {
 
 fn shared_place() {
     let mut agent = Agent::start();
-    let waits = || {
-        let mut shell = Command::new("/bin/sh")
+    // Somebody else may have the number, or take it a moment before.
+    let (mut first, input) = until("two with one place", DEADLINE, || {
+        let mut first = Command::new("/bin/sh")
             .args(["-c", "(read line; /bin/true of-the-first; :); :", "the-first"])
             .stdin(Stdio::piped())
             .spawn()
             .expect("a shell");
-        let children = format!("/proc/{0}/task/{0}/children", shell.id());
-        let number = until("its subshell", DEADLINE, || fs::read_to_string(&children).ok()?.trim().parse().ok());
-        let input = shell.stdin.take();
-        (shell, number, input)
-    };
-    // Somebody else may have the number, or take it a moment before.
-    let (mut first, input) = until("two with one place", DEADLINE, || {
-        let (mut first, number, input): (_, u32, _) = waits();
+        let input = first.stdin.take();
+        let children = format!("/proc/{0}/task/{0}/children", first.id());
+        let read = || fs::read_to_string(&children).ok()?.trim().parse().ok();
+        let number: u32 = until("its subshell", DEADLINE, read);
         let places = TaskState::PLACES;
         let other = if number > places { number - places } else { number + places };
         let script = format!(

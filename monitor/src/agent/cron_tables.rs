@@ -4,7 +4,7 @@ use std::{fs, io, path::PathBuf, sync::Arc};
 
 use rustc_hash::FxHashSet;
 
-use super::{host_file, machine::since_boot_ns};
+use super::{host_file::HostRoot, machine::since_boot_ns};
 use crate::pipeline::{Input, Pipeline, crontab::PLACES};
 
 /// Larger tables are not read, in bytes: cron's own bound is 256 KiB on Debian.
@@ -47,7 +47,8 @@ impl CronTables {
     }
 
     fn read(&self, path: Arc<str>, pipeline: &mut Pipeline) {
-        let content = match host_file::read(&self.host_root, path.trim_start_matches('/'), TABLE_BYTES) {
+        let read = |root: HostRoot| root.read(path.trim_start_matches('/'), TABLE_BYTES);
+        let content = match HostRoot::open(&self.host_root).and_then(read) {
             Ok(content) => content,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {

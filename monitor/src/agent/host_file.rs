@@ -3,11 +3,11 @@
 use std::{
     fs::File,
     io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::Path,
 };
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 
 /// Which file has a name, and when it was written or put there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,33 +18,44 @@ pub(super) struct Version {
     changed: (i64, i64),
 }
 
-/// What stands in a file. The error is that of the file system, or says that the file is not a regular one of at most `most`
-/// bytes.
-pub(super) fn read(host_root: &Path, name: &str, most: u64) -> io::Result<Vec<u8>> {
-    let file = open(host_root, name)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{name} is not a regular file")));
-    }
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{name} is larger than {} KiB", most >> 10)));
-    }
-    Ok(bytes)
-}
+/// The node's root, opened once: to come by way of /proc costs more than to look at a file.
+pub(super) struct HostRoot(OwnedFd);
 
-/// Which file it is; `None` where there is none.
-pub(super) fn version(host_root: &Path, name: &str) -> Option<Version> {
-    let file = open(host_root, name).ok()?.metadata().ok()?;
-    let changed = (file.ctime(), file.ctime_nsec());
-    Some(Version { file: (file.dev(), file.ino()), length: file.len(), changed })
-}
+impl HostRoot {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(open(path, flags, Mode::empty())?))
+    }
 
-fn open(host_root: &Path, name: &str) -> io::Result<File> {
-    let root = File::open(host_root)?;
-    // Without O_NONBLOCK a named pipe in its place would hold the agent up for ever.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    Ok(File::from(openat2(&root, name, flags, Mode::empty(), ResolveFlags::IN_ROOT)?))
+    /// What stands in a file. The error is that of the file system, or says that the file is not a regular one of at most `most`
+    /// bytes.
+    pub(super) fn read(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
+        // Without O_NONBLOCK a named pipe in its place would hold the agent up for ever.
+        let file = self.file(name, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{name} is not a regular file")));
+        }
+        let mut bytes = Vec::new();
+        file.take(most + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("{name} is larger than {} KiB", most >> 10),
+            ));
+        }
+        Ok(bytes)
+    }
+
+    /// Which file it is; `None` where there is none.
+    pub(super) fn version(&self, name: &str) -> Option<Version> {
+        let file = self.file(name, OFlags::PATH).ok()?.metadata().ok()?;
+        let changed = (file.ctime(), file.ctime_nsec());
+        Some(Version { file: (file.dev(), file.ino()), length: file.len(), changed })
+    }
+
+    fn file(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        Ok(File::from(openat2(&self.0, name, flags | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)?))
+    }
 }
 
 #[cfg(test)]
@@ -57,7 +68,8 @@ mod tests {
     fn files_are_read_inside_the_root_only() {
         let root = tempfile::tempdir().expect("a directory");
         let path = root.path().join("users");
-        let read = || read(root.path(), "users", 1_000).map_err(|error| error.kind());
+        let opened = HostRoot::open(root.path()).expect("it is there");
+        let read = || opened.read("users", 1_000).map_err(|error| error.kind());
         assert_eq!(read(), Err(io::ErrorKind::NotFound));
         fs::write(root.path().join("others"), "ops").expect("a file");
         // In the host's root this link is right; in the agent's own it would name another file.

@@ -3,11 +3,11 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use super::host_file::{self, Version};
+use super::host_file::{HostRoot, Version};
 use crate::process::users::Passwd;
 
 const PASSWD: &str = "etc/passwd";
@@ -20,6 +20,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// See the module.
 pub(super) struct Users {
     host_root: PathBuf,
+    /// The same, once it could be opened.
+    opened: Option<HostRoot>,
     /// What was read last, and when.
     versions: [Option<Version>; 2],
     then: Instant,
@@ -28,8 +30,9 @@ pub(super) struct Users {
 impl Users {
     /// Those that there are now. The error says that they cannot be read.
     pub(super) fn read(host_root: PathBuf) -> (Self, io::Result<Passwd>) {
+        let mut read = Self { host_root, opened: None, versions: [None; 2], then: Instant::now() };
         // Before they are read: what is written meanwhile is another change.
-        let read = Self { versions: versions(&host_root), host_root, then: Instant::now() };
+        read.versions = read.versions_now();
         let users = read.users();
         (read, users)
     }
@@ -39,7 +42,7 @@ impl Users {
         if self.then.elapsed() < PAUSE {
             return None;
         }
-        let versions = versions(&self.host_root);
+        let versions = self.versions_now();
         if self.versions == versions {
             return None;
         }
@@ -47,22 +50,23 @@ impl Users {
         Some(self.users())
     }
 
+    fn versions_now(&mut self) -> [Option<Version>; 2] {
+        if self.opened.is_none() {
+            self.opened = HostRoot::open(&self.host_root).ok();
+        }
+        [PASSWD, GROUP].map(|name| self.opened.as_ref()?.version(name))
+    }
+
     fn users(&self) -> io::Result<Passwd> {
-        let users = Passwd::parse(&self.text(PASSWD)?);
-        Ok(match self.text(GROUP) {
+        let root = HostRoot::open(&self.host_root)?;
+        let text = |name| root.read(name, FILE_MAX).map(|text| String::from_utf8_lossy(&text).into_owned());
+        let users = Passwd::parse(&text(PASSWD)?);
+        Ok(match text(GROUP) {
             Ok(groups) => users.with_groups(&groups),
             // Users have their names; a rule that names a group covers nobody.
             Err(_) => users,
         })
     }
-
-    fn text(&self, name: &str) -> io::Result<String> {
-        Ok(String::from_utf8_lossy(&host_file::read(&self.host_root, name, FILE_MAX)?).into_owned())
-    }
-}
-
-fn versions(host_root: &Path) -> [Option<Version>; 2] {
-    [PASSWD, GROUP].map(|name| host_file::version(host_root, name))
 }
 
 #[cfg(test)]

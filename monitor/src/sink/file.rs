@@ -22,6 +22,8 @@ pub(super) struct RotatedFile {
 
 struct Open {
     file: File,
+    /// Its device and inode.
+    identity: (u64, u64),
     length: u64,
 }
 
@@ -62,9 +64,8 @@ impl RotatedFile {
     /// Lets the open file go if the path leads to it no more, and sees how long it is: somebody may have emptied it.
     fn look(&mut self) {
         let Some(open) = &mut self.open else { return };
-        let identity = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
-        match (fs::symlink_metadata(&self.path), open.file.metadata()) {
-            (Ok(named), Ok(own)) if identity(&named) == identity(&own) => open.length = own.len(),
+        match fs::symlink_metadata(&self.path) {
+            Ok(named) if identity(&named) == open.identity => open.length = named.len(),
             _ => self.open = None,
         }
     }
@@ -115,7 +116,7 @@ impl Open {
                 length += 1;
             }
         }
-        Ok(Self { file, length })
+        Ok(Self { file, identity: identity(&metadata), length })
     }
 
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
@@ -127,6 +128,10 @@ impl Open {
         self.length += lines.len() as u64;
         Ok(())
     }
+}
+
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 /// How many bytes of whole lines there are within `room`.

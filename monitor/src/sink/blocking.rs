@@ -1,9 +1,13 @@
 //! Sinks that write with blocking calls. The worker of such a sink has a thread of its own, so that a pipe nobody reads or a
 //! slow disk holds up nobody else.
 
-use std::sync::Arc;
-
 use super::{Line, SinkError};
+
+/// How much is written at once, and a line beside. A large write of a file is cheaper than several small ones, but not one that takes
+/// a whole huge page of new memory.
+const WRITE_BYTES: usize = 1 << 20;
+/// Memory beyond this is given back.
+const CAPACITY_MAX: usize = 3 << 20;
 
 /// Writes whole lines.
 pub(super) trait WriteLines: Send + 'static {
@@ -15,24 +19,27 @@ pub(super) trait WriteLines: Send + 'static {
 /// A sink made of a writer.
 pub(super) struct Blocking {
     writer: Box<dyn WriteLines>,
-    /// How many lines of the last batch are written.
-    lines_done: usize,
-    /// How many bytes of those that stand together behind them.
+    /// The lines that are being written, each with a newline behind it.
+    lines: Vec<u8>,
+    /// How many bytes of them are written.
     bytes_done: usize,
+    /// How many lines of the last batch are written, or stand in `lines`.
+    taken: usize,
     /// Where the last batch was not wholly written: its first sequence number.
     unfinished: Option<u64>,
 }
 
 impl Blocking {
     pub(super) fn new(writer: impl WriteLines) -> Self {
-        Self { writer: Box::new(writer), lines_done: 0, bytes_done: 0, unfinished: None }
+        Self { writer: Box::new(writer), lines: Vec::new(), bytes_done: 0, taken: 0, unfinished: None }
     }
 
     /// Writes a batch, and goes on where it stopped if this is the batch that could not be written before.
     pub(super) fn deliver(&mut self, batch: &[Line]) -> Result<(), SinkError> {
         let Some(first) = batch.first() else { return Ok(()) };
         if self.unfinished != Some(first.sequence) {
-            (self.lines_done, self.bytes_done) = (0, 0);
+            self.taken = 0;
+            self.forget();
         }
         let result = self.write(batch);
         self.unfinished = result.is_err().then_some(first.sequence);
@@ -41,50 +48,103 @@ impl Blocking {
 
     fn write(&mut self, batch: &[Line]) -> Result<(), SinkError> {
         loop {
-            let (lines, count) = together(batch.get(self.lines_done..).unwrap_or_default());
-            if count == 0 {
+            if !self.lines.is_empty() {
+                self.writer.write(&self.lines, &mut self.bytes_done)?;
+                self.forget();
+            }
+            let rest = batch.get(self.taken..).unwrap_or_default();
+            if rest.is_empty() {
                 return Ok(());
             }
-            self.writer.write(lines, &mut self.bytes_done)?;
-            self.lines_done += count;
-            self.bytes_done = 0;
+            for line in rest {
+                line.write(&mut self.lines);
+                self.lines.push(b'\n');
+                self.taken += 1;
+                if self.lines.len() >= WRITE_BYTES {
+                    break;
+                }
+            }
         }
     }
-}
 
-/// The first lines that stand one behind the other in memory, with all their newlines, and how many they are.
-fn together(lines: &[Line]) -> (&[u8], usize) {
-    let Some(first) = lines.first() else { return (&[], 0) };
-    let mut end = first.range.start;
-    let follows = |line: &&Line| {
-        let follows = Arc::ptr_eq(&line.block, &first.block) && line.range.start == end;
-        end = line.range.end + 1;
-        follows
-    };
-    let count = lines.iter().take_while(follows).count();
-    let end = lines.get(count - 1).map_or(first.range.end, |last| last.range.end) + 1;
-    (first.block.get(first.range.start..end).unwrap_or_default(), count)
+    fn forget(&mut self) {
+        self.lines.clear();
+        // A line may be as long as its arguments make it.
+        if self.lines.capacity() > CAPACITY_MAX {
+            self.lines.shrink_to(WRITE_BYTES);
+        }
+        self.bytes_done = 0;
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
-    use crate::event::{Kind, Timestamp};
+    use crate::{
+        event::{Kind, Timestamp},
+        sink::encode::Tail,
+    };
+
+    /// What was written, and by how many calls.
+    type Written = Arc<Mutex<(Vec<u8>, usize)>>;
+
+    /// Takes a part of what it is given, and then fails.
+    struct Reluctant {
+        written: Written,
+        most: usize,
+    }
+
+    impl WriteLines for Reluctant {
+        fn write(&mut self, lines: &[u8], done: &mut usize) -> Result<(), SinkError> {
+            let mut written = self.written.lock().expect("no panic holds it");
+            let end = lines.len().min(*done + self.most);
+            written.0.extend_from_slice(&lines[*done..end]);
+            written.1 += 1;
+            *done = end;
+            if end == lines.len() {
+                return Ok(());
+            }
+            Err(SinkError::TimedOut { place: "a test".into(), what: "room" })
+        }
+    }
+
+    fn sink(most: usize) -> (Blocking, Written) {
+        let written = Written::default();
+        (Blocking::new(Reluctant { written: Arc::clone(&written), most }), written)
+    }
 
     #[test]
-    fn lines_that_stand_together_are_written_together() {
-        let block = Arc::new(b"one\ntwo\nleft out\nthree\n".to_vec());
-        let line = |range| Line {
+    fn a_line_is_its_own_part_and_what_it_shares() {
+        let (block, shared): (_, Tail) = (Arc::new(b"one,two,three".to_vec()), b",end"[..].into());
+        let line = |range, tail: Option<&Tail>| Line {
             sequence: 0,
             kind: Kind::Event,
             time: Timestamp::UNIX_EPOCH,
             block: Arc::clone(&block),
             range,
+            tail: tail.cloned(),
         };
-        let lines = [line(0..3), line(4..7), line(17..22), Line::for_test(0, Kind::Alert, "other")];
-        assert_eq!(together(&lines), (&b"one\ntwo\n"[..], 2));
-        assert_eq!(together(&lines[2..]), (&b"three\n"[..], 1));
-        assert_eq!(together(&lines[3..]), (&b"other\n"[..], 1));
-        assert_eq!(together(&[]), (&b""[..], 0));
+        let lines = [line(0..3, Some(&shared)), line(4..7, Some(&shared)), line(8..13, None)];
+        assert_eq!(lines.each_ref().map(Line::len), [7, 7, 5]);
+        let (mut sink, written) = sink(usize::MAX);
+        sink.deliver(&lines).expect("written");
+        let (text, calls) = &*written.lock().expect("no panic holds it");
+        assert_eq!((&text[..], *calls), (&b"one,end\ntwo,end\nthree\n"[..], 1), "they are written together");
+    }
+
+    #[test]
+    fn a_batch_goes_on_where_it_stopped_however_often_it_does() {
+        let text = |number: u64| format!("{number}{}", "x".repeat(WRITE_BYTES / 7));
+        let batch: Vec<_> = (0..30).map(|number| Line::for_test(number, Kind::Event, &text(number))).collect();
+        let (mut sink, written) = sink(WRITE_BYTES / 3);
+        let failures = (0..1_000).take_while(|_| sink.deliver(&batch).is_err()).count();
+        assert!((10..1_000).contains(&failures), "{failures}");
+        let whole: String = (0..30).map(|number| text(number) + "\n").collect();
+        assert!(written.lock().expect("no panic holds it").0 == whole.as_bytes(), "each line once, in order");
+        sink.deliver(&[Line::for_test(30, Kind::Event, "next")]).expect("written");
+        assert!(written.lock().expect("no panic holds it").0.ends_with(b"x\nnext\n"));
+        assert!(sink.lines.capacity() <= CAPACITY_MAX);
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Line, Sink, SinkError,
-    encode::{Encoder, pretty},
+    encode::{Encoder, Tail, pretty},
     memory::{Block, Memory},
     queue::Queue,
     recent::Recent,
@@ -79,6 +79,7 @@ struct Unsealed {
     kind: Kind,
     time: Timestamp,
     range: Range<usize>,
+    tail: Option<Tail>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -161,9 +162,10 @@ impl Publisher {
             if takers.peek().is_none() {
                 continue;
             }
-            let range = written.write(event, &mut self.encoder);
+            let (range, tail) = written.write(event, &mut self.encoder);
             for outlet in takers {
-                outlet.add(Unsealed { sequence: event.sequence, kind, time: event.time, range: range.clone() });
+                let (range, tail) = (range.clone(), tail.clone());
+                outlet.unsealed.push(Unsealed { sequence: event.sequence, kind, time: event.time, range, tail });
             }
             if written.memory.is_full() {
                 written.seal(&mut self.outlets);
@@ -198,21 +200,20 @@ impl Publisher {
 }
 
 impl Written {
-    /// Writes an event's line; returns where it stands.
-    fn write(&mut self, event: &Event, encoder: &mut Encoder) -> Range<usize> {
+    /// Writes an event's line; returns where it stands, and its tail, where it shares that with others.
+    fn write(&mut self, event: &Event, encoder: &mut Encoder) -> (Range<usize>, Option<Tail>) {
         let block = self.memory.block();
         let start = block.len();
-        match self.form {
-            Form::Json => encoder.encode(event, block),
+        let tail = match self.form {
+            Form::Json => encoder.encode_own(event, block),
             Form::Pretty { colour } => {
                 let mut line = String::new();
                 pretty(event, &mut line, colour);
                 block.extend_from_slice(line.as_bytes());
+                None
             }
-        }
-        let end = block.len();
-        block.push(b'\n');
-        start..end
+        };
+        (start..block.len(), tail)
     }
 
     /// Makes lines of what was written.
@@ -226,13 +227,9 @@ impl Written {
 }
 
 impl Outlet {
-    fn add(&mut self, line: Unsealed) {
-        self.unsealed.push(line);
-    }
-
     fn seal(&mut self, block: &Block) {
-        let line = |Unsealed { sequence, kind, time, range }| {
-            let line = Line { sequence, kind, time, block: Arc::clone(block), range };
+        let line = |Unsealed { sequence, kind, time, range, tail }| {
+            let line = Line { sequence, kind, time, block: Arc::clone(block), range, tail };
             // An alert may wait long after the lines around it have gone.
             if kind == Kind::Alert { line.alone() } else { line }
         };

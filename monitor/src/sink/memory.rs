@@ -1,9 +1,9 @@
 //! Where encoded lines stand: one after the other in blocks, which are used again once all their lines are delivered. To take
-//! memory from the kernel for each line, and to give it back, would cost more than to encode it; so would to copy it.
+//! memory from the kernel for each line, and to give it back, would cost more than to encode it.
 
 use std::{collections::VecDeque, sync::Arc};
 
-/// A block of lines, each with a newline behind it.
+/// A block of lines, or of what they do not share with others.
 pub(super) type Block = Arc<Vec<u8>>;
 
 /// When a block is full.

@@ -18,13 +18,14 @@ use std::{io, ops::Range, path::PathBuf, sync::Arc};
 
 use self::{
     blocking::Blocking,
+    encode::Tail,
     fluentd::Fluentd,
     memory::Block,
     settings::{SinkSettings, Target},
 };
 use crate::event::{Kind, Timestamp};
 
-/// One event, encoded. Shared by all sinks of one format.
+/// One event, encoded. Tail by all sinks of one format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
     /// The event's position in the stream.
@@ -33,31 +34,37 @@ struct Line {
     kind: Kind,
     /// When it happened.
     time: Timestamp,
-    /// Where it stands, with a newline behind it.
+    /// Where it stands.
     block: Block,
-    /// Where in the block, without the newline.
+    /// Where in the block.
     range: Range<usize>,
+    /// Its tail, where it shares that with others: it is not in the block then.
+    tail: Option<Tail>,
 }
 
 impl Line {
-    /// The line, without an end.
-    fn text(&self) -> &[u8] {
-        self.block.get(self.range.clone()).unwrap_or_default()
+    /// How many bytes it is.
+    fn len(&self) -> usize {
+        self.range.len() + self.tail.as_ref().map_or(0, |tail| tail.len())
+    }
+
+    /// Appends it to `out`, without a newline behind it.
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.block.get(self.range.clone()).unwrap_or_default());
+        out.extend_from_slice(self.tail.as_deref().unwrap_or_default());
     }
 
     /// The same line in memory of its own.
-    fn alone(mut self) -> Self {
-        let mut text = self.text().to_vec();
-        self.range = 0..text.len();
-        text.push(b'\n');
-        self.block = Arc::new(text);
-        self
+    fn alone(self) -> Self {
+        let mut text = Vec::with_capacity(self.len());
+        self.write(&mut text);
+        Self { range: 0..text.len(), block: Arc::new(text), tail: None, ..self }
     }
 
     #[cfg(test)]
     fn for_test(sequence: u64, kind: Kind, text: &str) -> Self {
-        let block = Arc::new(format!("{text}\n").into_bytes());
-        Self { sequence, kind, time: Timestamp::UNIX_EPOCH, block, range: 0..text.len() }
+        let block = Arc::new(text.as_bytes().to_vec());
+        Self { sequence, kind, time: Timestamp::UNIX_EPOCH, block, range: 0..text.len(), tail: None }
     }
 }
 

@@ -120,7 +120,7 @@ impl Queue {
 }
 
 fn weight(line: &Line) -> usize {
-    line.range.len() + OVERHEAD
+    line.len() + OVERHEAD
 }
 
 #[cfg(test)]

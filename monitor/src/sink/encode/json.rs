@@ -26,6 +26,19 @@ impl<'a> Object<'a> {
         Self { out, empty: true }
     }
 
+    /// Goes on with an object that has fields already.
+    pub(super) fn go_on(out: &'a mut Vec<u8>) -> Self {
+        Self { out, empty: false }
+    }
+
+    /// Begins an object that is up to the caller to end.
+    #[inline(always)]
+    pub(super) fn open(&mut self, key: &'static str) -> Object<'_> {
+        self.key(key);
+        self.out.push(b'{');
+        Object::new(self.out)
+    }
+
     /// Adds fields that were encoded before; nothing if there are none.
     pub(super) fn splice(&mut self, fields: &[u8]) {
         if !fields.is_empty() {

@@ -17,7 +17,7 @@ mod timestamp;
 pub(crate) mod samples;
 
 pub use conformance::check_line;
-pub use ecs::Encoder;
+pub use ecs::{Encoder, Tail};
 pub(crate) use escape::Foreign;
 pub use pretty::pretty;
 pub use schema::json_schema;

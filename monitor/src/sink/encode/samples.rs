@@ -57,7 +57,7 @@ pub(super) fn exec() -> Event {
     event(1, Body::EXEC, Some(ssh_lineage()))
 }
 
-fn end(exit_code: i32) -> End {
+pub(super) fn end(exit_code: i32) -> End {
     End { exit_code: Some(exit_code), time: time(20_200), lived_ns: 150_000_000 }
 }
 

@@ -8,6 +8,7 @@ use serde::{
 };
 
 use super::super::Line;
+use crate::event::Timestamp;
 
 /// What the server says first, where it wants to be convinced.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,9 +34,11 @@ pub(super) fn chunk_id(bytes: [u8; 16]) -> String {
 
 /// `[tag, entries, {"chunk": id, "size": n}]`: `PackedForward` mode.
 pub(super) fn message(tag: &str, batch: &[Line], chunk: &str) -> Vec<u8> {
-    let mut entries = Vec::new();
+    let (mut entries, mut line_text) = (Vec::new(), Vec::new());
     for line in batch {
-        entry(&mut entries, line);
+        line_text.clear();
+        line.write(&mut line_text);
+        entry(&mut entries, line.time, &line_text);
     }
     let mut message = Vec::with_capacity(entries.len() + tag.len() + 128);
     array(&mut message, 3);
@@ -51,20 +54,20 @@ pub(super) fn message(tag: &str, batch: &[Line], chunk: &str) -> Vec<u8> {
 }
 
 /// `[EventTime, record]`; `EventTime` is extension 0: seconds and nanoseconds.
-fn entry(into: &mut Vec<u8>, line: &Line) {
+fn entry(into: &mut Vec<u8>, time: Timestamp, line: &[u8]) {
     array(into, 2);
     let _ = rmp::encode::write_ext_meta(into, 8, 0);
-    into.extend_from_slice(&(line.time.as_second() as u32).to_be_bytes());
-    into.extend_from_slice(&(line.time.subsec_nanosecond() as u32).to_be_bytes());
+    into.extend_from_slice(&(time.as_second() as u32).to_be_bytes());
+    into.extend_from_slice(&(time.subsec_nanosecond() as u32).to_be_bytes());
     let start = into.len();
-    let record = serde_json::from_slice::<serde_json::Value>(line.text());
+    let record = serde_json::from_slice::<serde_json::Value>(line);
     let written = record.is_ok_and(|record| rmp_serde::encode::write(into, &record).is_ok());
     if !written {
         // A line that is no JSON object still has to arrive.
         into.truncate(start);
         let _ = rmp::encode::write_map_len(into, 1);
         text(into, "message");
-        text(into, &String::from_utf8_lossy(line.text()));
+        text(into, &String::from_utf8_lossy(line));
     }
 }
 

@@ -4,6 +4,7 @@
 mod agent;
 mod capabilities;
 mod container;
+mod family;
 mod file;
 mod login;
 mod memo;
@@ -11,7 +12,11 @@ mod process;
 
 use std::sync::Arc;
 
-use self::memo::Memo;
+pub use self::family::Tail;
+use self::{
+    family::{Families, Key},
+    memo::Memo,
+};
 use super::{fields::ECS_VERSION, json::Object, sentence};
 use crate::event::{Alert, Body, Container, Event, Node};
 
@@ -30,6 +35,7 @@ pub struct Encoder {
     cluster: Vec<u8>,
     shared: process::Shared,
     containers: Memo<Container, Vec<u8>>,
+    families: Families,
 }
 
 impl Encoder {
@@ -45,26 +51,40 @@ impl Encoder {
             fields.object("cluster", |cluster| cluster.text("name", name));
         }
         let shared = process::Shared::new(node.capabilities);
-        Self { node, constant, constant_of_agent, cluster, shared, containers: Memo::new(CONTAINERS) }
+        let (containers, families) = (Memo::new(CONTAINERS), Families::default());
+        Self { node, constant, constant_of_agent, cluster, shared, containers, families }
     }
 
     /// Appends `event` to `out`: one JSON object on one line, without a newline behind it. Fields are those of
     /// [`super::fields::all`]; what is not set is left out.
     pub fn encode(&mut self, event: &Event, out: &mut Vec<u8>) {
-        out.push(b'{');
-        self.fields(event, &mut Object::new(out));
-        out.push(b'}');
+        if let Some(tail) = self.encode_own(event, out) {
+            out.extend_from_slice(&tail);
+        }
     }
 
-    fn fields(&mut self, event: &Event, top: &mut Object<'_>) {
+    /// The same but for the tail of the line, where others have the same one.
+    pub fn encode_own(&mut self, event: &Event, out: &mut Vec<u8>) -> Option<Tail> {
+        out.push(b'{');
+        self.own(event, &mut Object::new(out));
+        let Some(key) = Key::of(event) else {
+            self.tail(event, out);
+            return None;
+        };
+        let known = self.families.get(&key);
+        known.or_else(|| {
+            let mut tail = Vec::new();
+            self.tail(event, &mut tail);
+            Some(self.families.put(key, event, &tail))
+        })
+    }
+
+    /// What an event has for itself. Where it has a process, its object is the last one and still open.
+    fn own(&mut self, event: &Event, top: &mut Object<'_>) {
         top.time("@timestamp", event.time);
         top.object("event", |fields| self.event(event, fields));
         if let Some(sentence) = sentence::of(event) {
             top.display("message", sentence);
-        }
-        let mut cut = false;
-        if let Some(lineage) = &event.lineage {
-            top.object("process", |fields| cut = process::lineage(event, lineage, &mut self.shared, fields));
         }
         top.object("user", |fields| user(event, fields));
         if let Some(login) = event.login() {
@@ -73,14 +93,27 @@ impl Encoder {
         if let Body::File(file) = &event.body {
             top.object("file", |fields| file::fields(file, fields));
         }
-        self.container(event, top);
         related(event, top);
         if let Some(alert) = &event.alert {
             self::alert(alert, top);
         }
-        top.object("postern", |fields| self.own(event, cut, fields));
+        top.object("postern", |fields| self.postern(event, fields));
+        if let Some(lineage) = &event.lineage {
+            process::own(event, lineage, &mut self.shared, &mut top.open("process"));
+        }
+    }
+
+    /// The rest. What it depends on is in [`Key`].
+    fn tail(&mut self, event: &Event, out: &mut Vec<u8>) {
+        if let Some(lineage) = &event.lineage {
+            process::relatives(event, lineage, &mut self.shared, &mut Object::go_on(out));
+            out.push(b'}');
+        }
+        let mut top = Object::go_on(out);
+        self.container(event, &mut top);
         let is_agent = matches!(event.body, Body::Agent(_));
         top.splice(if is_agent { &self.constant_of_agent } else { &self.constant });
+        out.push(b'}');
     }
 
     fn event(&self, event: &Event, fields: &mut Object<'_>) {
@@ -136,8 +169,7 @@ impl Encoder {
         }
     }
 
-    /// `cut` is whether arguments of the parent were left out.
-    fn own(&mut self, event: &Event, cut: bool, fields: &mut Object<'_>) {
+    fn postern(&mut self, event: &Event, fields: &mut Object<'_>) {
         fields.text("enrichment", event.enrichment.as_str());
         if let Some(session) = event.session() {
             fields.object("session", |fields| {
@@ -156,7 +188,7 @@ impl Encoder {
             });
         }
         if let Some(lineage) = &event.lineage {
-            fields.object("process", |fields| process::own(event, lineage, cut, &self.shared, fields));
+            fields.object("process", |fields| process::postern(event, lineage, &self.shared, fields));
         }
         match &event.body {
             Body::SessionOpened(login) | Body::SessionClosed(login) | Body::LoginFailed(login) => {

@@ -35,8 +35,6 @@ struct Relative {
     leader: Vec<u8>,
     /// As the parent of others.
     parent: Vec<u8>,
-    /// Whether that leaves arguments out.
-    args_cut: bool,
 }
 
 impl Shared {
@@ -47,7 +45,6 @@ impl Shared {
 
 impl Relative {
     fn new(process: &Process) -> Self {
-        let (most, args_cut) = within_limit(process);
         let written = |write: &dyn Fn(&mut Object<'_>)| {
             let mut out = Vec::new();
             write(&mut Object::new(&mut out));
@@ -56,45 +53,20 @@ impl Relative {
         Self {
             identity: written(&|fields| identity(process, fields)),
             leader: written(&|fields| leader(process, fields)),
-            parent: written(&|fields| whole(process, most, fields)),
-            args_cut,
+            parent: written(&|fields| whole(process, within_limit(process).0, fields)),
         }
     }
 }
 
-/// `process`. Returns whether arguments of the parent were left out.
-pub(super) fn lineage(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) -> bool {
-    match event.body {
-        Body::End(end) => {
-            ended(end, lineage, shared, fields);
-            false
-        }
-        _ => running(event, lineage, shared, fields),
-    }
-}
-
-/// A process that has ended: who it was, and how it ended. All else was said at its execution.
-fn ended(end: End, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) {
+/// `process`, but for its relatives. Of one that has ended: who it was, and how it ended. All else was said at its execution.
+pub(super) fn own(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) {
     let process = &*lineage.process;
-    identity(process, fields);
-    command_line(process, usize::MAX, fields);
-    fields.object("user", |fields| user(&process.credentials.user, fields));
-    self::end(end, fields);
-    entry_leader(lineage, fields, |leader, fields| {
-        fields.splice(&shared.relatives.get(leader, Relative::new).identity);
-    });
-}
-
-/// How it ended.
-fn end(End { exit_code, time, .. }: End, fields: &mut Object<'_>) {
-    if let Some(exit_code) = exit_code {
-        fields.signed("exit_code", i64::from(exit_code));
+    if let Body::End(end) = event.body {
+        identity(process, fields);
+        command_line(process, usize::MAX, fields);
+        fields.object("user", |fields| user(&process.credentials.user, fields));
+        return self::end(end, fields);
     }
-    fields.time("end", time);
-}
-
-fn running(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) -> bool {
-    let process = &*lineage.process;
     whole(process, usize::MAX, fields);
     if let Some(end) = event.end() {
         self::end(end, fields);
@@ -109,19 +81,34 @@ fn running(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut O
             shared.sets.write("permitted", process.credentials.permitted, capabilities);
         });
     });
-    let relatives = &mut shared.relatives;
-    let parent = lineage.parent.as_ref().map(|parent| relatives.get(parent, Relative::new));
-    if let Some(parent) = parent {
-        fields.object("parent", |fields| fields.splice(&parent.parent));
+}
+
+/// How it ended.
+fn end(End { exit_code, time, .. }: End, fields: &mut Object<'_>) {
+    if let Some(exit_code) = exit_code {
+        fields.signed("exit_code", i64::from(exit_code));
     }
-    let cut = parent.is_some_and(|parent| parent.args_cut);
+    fields.time("end", time);
+}
+
+/// Whom it hangs from.
+pub(super) fn relatives(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) {
+    let process = &*lineage.process;
+    let relatives = &mut shared.relatives;
+    if let Body::End(_) = event.body {
+        return entry_leader(lineage, fields, |leader, fields| {
+            fields.splice(&relatives.get(leader, Relative::new).identity);
+        });
+    }
+    if let Some(parent) = &lineage.parent {
+        fields.object("parent", |fields| fields.splice(&relatives.get(parent, Relative::new).parent));
+    }
     for (key, leader) in [("group_leader", &lineage.group_leader), ("session_leader", &lineage.session_leader)] {
         if let Some(leader) = leader {
             fields.object(key, |fields| leader_of(process, leader, relatives, fields));
         }
     }
     entry_leader(lineage, fields, |leader, fields| leader_of(process, leader, relatives, fields));
-    cut
 }
 
 /// `process.entry_leader`. `write` writes the leader itself, where it is known.
@@ -146,7 +133,7 @@ fn has_all_capabilities(event: &Event, process: &Process, all: Capabilities) -> 
 }
 
 /// `postern.process`.
-pub(super) fn own(event: &Event, lineage: &Lineage, cut: bool, shared: &Shared, fields: &mut Object<'_>) {
+pub(super) fn postern(event: &Event, lineage: &Lineage, shared: &Shared, fields: &mut Object<'_>) {
     let process = &*lineage.process;
     let Executable { path_cut, inode, device: (major, minor), script, in_memory, deleted, .. } = &process.executable;
     fields.flag("args_cut", process.args_cut);
@@ -155,7 +142,7 @@ pub(super) fn own(event: &Event, lineage: &Lineage, cut: bool, shared: &Shared, 
     fields.flag("path_cut", *path_cut);
     fields.flag("seeded", process.seeded);
     if !matches!(event.body, Body::End(_)) {
-        fields.flag("relative_args_cut", cut);
+        fields.flag("relative_args_cut", lineage.parent.as_ref().is_some_and(|parent| within_limit(parent).1));
         fields.flag("all_capabilities", has_all_capabilities(event, process, shared.all_capabilities));
         fields.flag("deleted", *deleted);
         fields.maybe_text("in_memory", in_memory.map(InMemory::as_str));

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    event::EntryType,
+    event::{Entry, EntryType, Lineage},
     sink::encode::{check_line, escape, fields, fields::Kind, samples},
 };
 
@@ -47,6 +47,43 @@ fn every_sample_conforms() {
             assert_eq!(check_line(&line), Ok(()), "{line}");
         }
     }
+}
+
+#[test]
+fn a_line_is_the_same_whatever_was_encoded_before() {
+    type Change = fn(&mut Event);
+    fn lineage(event: &mut Event) -> &mut Lineage {
+        event.lineage.as_mut().expect("it has one")
+    }
+    let changes: [Change; 9] = [
+        |_| {},
+        |event| lineage(event).process = Arc::clone(lineage(&mut samples::exec()).parent.as_ref().expect("it has one")),
+        |event| lineage(event).parent = None,
+        |event| lineage(event).group_leader = Some(Arc::clone(&lineage(event).process)),
+        |event| lineage(event).session_leader = None,
+        |event| lineage(event).entry_leader = None,
+        |event| event.container = samples::all().into_iter().find_map(|event| event.container),
+        |event| {
+            let entry = lineage(event).entry.as_deref().expect("it has one").clone();
+            lineage(event).entry = Some(Arc::new(Entry { observed: EntryType::At, source_ip: None, ..entry }));
+        },
+        |event| event.body = Body::End(samples::end(1)),
+    ];
+    let base = samples::exec();
+    let mut encoder = Encoder::new(samples::node());
+    let mut shared = 0;
+    for (first, second) in (0..81).map(|number| (number / 9, number % 9)) {
+        let mut event = base.clone();
+        changes[first](&mut event);
+        changes[second](&mut event);
+        let mut line = Vec::new();
+        shared += usize::from(encoder.encode_own(&event, &mut line).is_some_and(|tail| {
+            line.extend_from_slice(&tail);
+            true
+        }));
+        assert_eq!(String::from_utf8(line).expect("UTF-8"), encode(&event), "{first} {second}");
+    }
+    assert!(shared > 20, "{shared}");
 }
 
 #[test]

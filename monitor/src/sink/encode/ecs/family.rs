@@ -1,0 +1,102 @@
+//! The tail that the lines of siblings have in common, letter for letter: whom they hang from, which container they are in, what every line says of
+//! the node. That is two thirds of a line, so it is encoded once and shared by them instead of copied into each.
+
+use std::{ptr, sync::Arc};
+
+use rustc_hash::FxHashMap;
+
+use crate::event::{Body, Container, EntryType, Event, Lineage};
+
+/// The tail of some lines.
+pub type Tail = Arc<[u8]>;
+
+/// How many are remembered.
+const REMEMBERED: usize = 512;
+
+/// The tails that were made before.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Families {
+    /// With what their keys point at, which is held on to, so that nothing else can be there.
+    made: FxHashMap<Key, (Lineage, Option<Arc<Container>>, Tail)>,
+}
+
+/// All that such a tail depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// Where parent, leaders, entry and container are.
+    places: [usize; 6],
+    /// The entry's, which is found out after its first event was made.
+    entry_type: Option<EntryType>,
+}
+
+impl Families {
+    pub(super) fn get(&self, key: &Key) -> Option<Tail> {
+        self.made.get(key).map(|(.., tail)| Arc::clone(tail))
+    }
+
+    /// Remembers what was made for the key of this event.
+    pub(super) fn put(&mut self, key: Key, event: &Event, tail: &[u8]) -> Tail {
+        let tail = Tail::from(tail);
+        // Begins anew when there are too many: simpler than to forget the oldest, and as cheap over time.
+        if self.made.len() >= REMEMBERED {
+            self.made.clear();
+        }
+        if let Some(lineage) = &event.lineage {
+            self.made.insert(key, (lineage.clone(), event.container.clone(), Arc::clone(&tail)));
+        }
+        tail
+    }
+}
+
+impl Key {
+    /// None where an event's line has a tail of its own.
+    pub(super) fn of(event: &Event) -> Option<Self> {
+        let Lineage { process, parent, group_leader, session_leader, entry_leader, entry } = event.lineage.as_ref()?;
+        let own = match event.body {
+            Body::End(_) | Body::ContainerStarted(_) | Body::ContainerEntered(_) => true,
+            _ => [group_leader, session_leader, entry_leader].into_iter().flatten().any(|it| it.key == process.key),
+        };
+        let [parent, group_leader, session_leader, entry_leader] =
+            [parent, group_leader, session_leader, entry_leader].map(|it| place(it.as_ref()));
+        let places = [
+            parent,
+            group_leader,
+            session_leader,
+            entry_leader,
+            place(entry.as_ref()),
+            place(event.container.as_ref()),
+        ];
+        (!own).then(|| Self { places, entry_type: entry.as_ref().map(|entry| entry.entry_type()) })
+    }
+}
+
+fn place<T>(of: Option<&Arc<T>>) -> usize {
+    of.map_or(ptr::null(), Arc::as_ptr).addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::Process, sink::encode::samples};
+
+    fn child_of_another() -> Event {
+        let mut event = samples::exec();
+        let lineage = event.lineage.as_mut().expect("it has one");
+        lineage.parent = Some(Arc::new(Process::clone(&lineage.process)));
+        (lineage.group_leader, lineage.session_leader, lineage.entry_leader) = (None, None, None);
+        event
+    }
+
+    #[test]
+    fn they_are_bounded_and_nothing_else_is_taken_for_them() {
+        let mut families = Families::default();
+        for number in 0..3 * REMEMBERED {
+            let event = child_of_another();
+            let key = Key::of(&event).expect("one in common");
+            assert_eq!(families.get(&key), None, "its parent is new");
+            families.put(key, &event, &number.to_le_bytes());
+            assert_eq!(families.get(&key).as_deref(), Some(&number.to_le_bytes()[..]));
+            assert!(families.made.len() <= REMEMBERED);
+        }
+    }
+}

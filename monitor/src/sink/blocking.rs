@@ -5,9 +5,9 @@ use super::{Line, SinkError};
 
 /// How much is written at once, and a line beside. A large write of a file is cheaper than several small ones, but not one that takes
 /// a whole huge page of new memory.
-const WRITE_BYTES: usize = 1 << 20;
+const WRITE_BYTES: usize = 512 << 10;
 /// Memory beyond this is given back.
-const CAPACITY_MAX: usize = 3 << 20;
+const CAPACITY_MAX: usize = 2 << 20;
 
 /// Writes whole lines.
 pub(super) trait WriteLines: Send + 'static {

@@ -1,5 +1,5 @@
-//! The tail that the lines of siblings have in common, letter for letter: whom they hang from, which container they are in, what every line says of
-//! the node. That is two thirds of a line, so it is encoded once and shared by them instead of copied into each.
+//! The tail that the lines of siblings have in common, letter for letter: whom they hang from, which container they are in, what
+//! every line says of the node. That is two thirds of a line, so it is encoded once and shared by them instead of copied into each.
 
 use std::{ptr, sync::Arc};
 
@@ -12,12 +12,15 @@ pub type Tail = Arc<[u8]>;
 
 /// How many are remembered.
 const REMEMBERED: usize = 512;
+/// How many bytes they may have: arguments and labels make a tail as long as others like.
+const REMEMBERED_BYTES: usize = 2 << 20;
 
 /// The tails that were made before.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Families {
     /// With what their keys point at, which is held on to, so that nothing else can be there.
     made: FxHashMap<Key, (Lineage, Option<Arc<Container>>, Tail)>,
+    bytes: usize,
 }
 
 /// All that such a tail depends on.
@@ -38,10 +41,12 @@ impl Families {
     pub(super) fn put(&mut self, key: Key, event: &Event, tail: &[u8]) -> Tail {
         let tail = Tail::from(tail);
         // Begins anew when there are too many: simpler than to forget the oldest, and as cheap over time.
-        if self.made.len() >= REMEMBERED {
+        if self.made.len() >= REMEMBERED || self.bytes + tail.len() > REMEMBERED_BYTES {
             self.made.clear();
+            self.bytes = 0;
         }
         if let Some(lineage) = &event.lineage {
+            self.bytes += tail.len();
             self.made.insert(key, (lineage.clone(), event.container.clone(), Arc::clone(&tail)));
         }
         tail
@@ -94,9 +99,12 @@ mod tests {
             let event = child_of_another();
             let key = Key::of(&event).expect("one in common");
             assert_eq!(families.get(&key), None, "its parent is new");
-            families.put(key, &event, &number.to_le_bytes());
-            assert_eq!(families.get(&key).as_deref(), Some(&number.to_le_bytes()[..]));
-            assert!(families.made.len() <= REMEMBERED);
+            // Many short ones, and then long ones.
+            let tail = vec![number as u8; number.saturating_sub(REMEMBERED) * 200];
+            families.put(key, &event, &tail);
+            assert_eq!(families.get(&key).as_deref(), Some(&tail[..]));
+            let bytes: usize = families.made.values().map(|(.., tail)| tail.len()).sum();
+            assert!(families.made.len() <= REMEMBERED && bytes <= REMEMBERED_BYTES);
         }
     }
 }

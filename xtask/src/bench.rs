@@ -18,9 +18,9 @@ pub(crate) struct Wanted {
     /// Only these loads: storm, open, paced, forks, compile, syscalls, files, network.
     loads: Vec<String>,
     /// How often each load runs without and with the agent.
-    #[arg(long, default_value_t = 7)]
-    rounds: u32,
-    /// Other monitors under the storm, in the same rounds: execsnoop, bpftrace, auditd. Installed where they are missing.
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Other monitors under the storm, in some of the rounds: execsnoop, bpftrace, auditd. Installed where they are missing.
     #[arg(long, value_delimiter = ',')]
     against: Vec<String>,
     /// Small loads and one round: for truth, not for time.
@@ -43,7 +43,9 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
     let agent = build::static_agent()?;
     cargo(["build", "--release", "--package", "postern-tests", "--bin", "postern-bench"]).run()?;
     let mut bench = start(&root().join("target/release/postern-bench"), &agent);
-    bench = bench.argument("--rounds").argument(&wanted.rounds.to_string());
+    if let Some(rounds) = wanted.rounds {
+        bench = bench.argument("--rounds").argument(&rounds.to_string());
+    }
     if !wanted.against.is_empty() {
         bench = bench.argument("--against").argument(&wanted.against.join(","));
     }

@@ -25,7 +25,7 @@ use self::{
 };
 use crate::event::{Kind, Timestamp};
 
-/// One event, encoded. Tail by all sinks of one format.
+/// One event, encoded. All sinks of one format share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
     /// The event's position in the stream.

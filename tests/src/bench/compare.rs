@@ -1,6 +1,7 @@
 //! Each load without and with the agent, in turn, so that a machine that grows slower does so for both.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -14,6 +15,9 @@ use crate::{
     peers::Peer,
     watched::{QUIET, Watched},
 };
+
+/// What is not close to something else is measured in one of so many rounds.
+pub(crate) const ROUGHLY: u32 = 3;
 
 /// The middle of some figures, and how far they reach.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -84,21 +88,25 @@ pub(crate) struct Comparison<'a> {
 
 impl Comparison<'_> {
     /// Runs a load in rounds: under nothing and under each monitor, and the next time the other way round, so that whoever comes
-    /// first has no advantage of it.
+    /// first has no advantage of it. The others take part in some rounds only.
     pub(crate) fn run(&self, load: Load) -> Result<Vec<Compared>> {
         let watching = [Monitor::Postern].into_iter().chain(self.peers.iter().copied().map(Monitor::Peer));
         let monitors: Vec<Monitor> = [Monitor::None].into_iter().chain(watching).collect();
-        let mut rounds = vec![Vec::new(); monitors.len()];
+        let mut pairs = vec![Vec::new(); monitors.len()];
         for round in 0..self.rounds {
-            let turns = 0..monitors.len();
+            let turns = 0..if round % ROUGHLY == 0 { monitors.len() } else { 2 };
             let turns: Vec<usize> = if round % 2 == 0 { turns.collect() } else { turns.rev().collect() };
+            let mut rounds = BTreeMap::new();
             for turn in turns {
                 let marker = format!("bench-{}-{round}-{turn}", std::process::id());
-                rounds[turn].push(self.round(monitors[turn], load, &marker)?);
+                rounds.insert(turn, self.round(monitors[turn], load, &marker)?);
+            }
+            let without = rounds.remove(&0).context("nothing is one")?;
+            for (turn, with) in rounds {
+                pairs[turn].push((without.clone(), with));
             }
         }
-        let (without, with) = rounds.split_first().context("nothing is one")?;
-        Ok(monitors[1..].iter().zip(with).map(|(monitor, with)| compared(load, *monitor, without, with)).collect())
+        Ok(monitors.iter().zip(&pairs).skip(1).map(|(monitor, pairs)| compared(load, *monitor, pairs)).collect())
     }
 
     fn round(&self, monitor: Monitor, load: Load, marker: &str) -> Result<Round> {
@@ -142,23 +150,23 @@ impl Monitor {
     }
 }
 
-fn compared(load: Load, monitor: Monitor, without: &[Round], with: &[Round]) -> Compared {
-    let seconds = |rounds: &[Round]| Spread::of(rounds.iter().map(|it| it.done.took.as_secs_f64()).collect());
-    let ratio = |of: fn(&Done) -> Duration| {
-        let pairs = with.iter().zip(without);
-        Spread::of(pairs.map(|(it, none)| of(&it.done).div_duration_f64(of(&none.done))).collect())
-    };
+/// Of pairs of rounds without and with the monitor.
+fn compared(load: Load, monitor: Monitor, pairs: &[(Round, Round)]) -> Compared {
+    let spread = |of: &dyn Fn(&(Round, Round)) -> f64| Spread::of(pairs.iter().map(of).collect());
+    let ratio =
+        |of: fn(&Done) -> Duration| spread(&|(without, with)| of(&with.done).div_duration_f64(of(&without.done)));
+    let with = || pairs.iter().map(|(_, with)| with);
     Compared {
         load: format!("{load:?}").to_lowercase(),
         monitor: monitor.name().to_owned(),
-        without: seconds(without),
-        with: seconds(with),
+        without: spread(&|(without, _)| without.done.took.as_secs_f64()),
+        with: spread(&|(_, with)| with.done.took.as_secs_f64()),
         ratio: ratio(|done| done.took),
         elapsed: ratio(|done| done.elapsed),
-        cpu: Spread::of(with.iter().map(|it| it.cpu.as_secs_f64()).collect()),
-        execs: with.first().map_or(0, |it| it.done.execs),
-        lost: with.iter().map(|it| it.lost).max().unwrap_or(0),
-        resident: with.iter().map(|it| it.resident).max().unwrap_or(0),
+        cpu: spread(&|(_, with)| with.cpu.as_secs_f64()),
+        execs: with().next().map_or(0, |it| it.done.execs),
+        lost: with().map(|it| it.lost).max().unwrap_or(0),
+        resident: with().map(|it| it.resident).max().unwrap_or(0),
     }
 }
 

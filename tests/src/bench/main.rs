@@ -62,8 +62,9 @@ struct Wanted {
     /// The agent to measure.
     #[arg(long)]
     agent: PathBuf,
-    /// How often each load runs without and with it.
-    #[arg(long, default_value_t = 7)]
+    /// How often each load runs without and with it. A machine of others' is by a twentieth faster or slower at times, and that is
+    /// as much as what is measured: it takes so many.
+    #[arg(long, default_value_t = 21)]
     rounds: u32,
     /// Other monitors for the same load in the same rounds.
     #[arg(long, value_delimiter = ',')]
@@ -144,7 +145,7 @@ fn others(wanted: &Wanted, folder: &Path, ground: &Ground, report: &mut Report) 
     report.hooks = hooks::measure(agent, folder, ground)?;
     report.latency = latency::measure(agent, folder, ground, short)?;
     report.idle = Some(compare::idle(agent, folder, Duration::from_secs(if short { 1 } else { 30 }))?);
-    report.growth = growth::measure(wanted.rounds, short)?;
+    report.growth = growth::measure(wanted.rounds.div_ceil(compare::ROUGHLY), short)?;
     report.crowds = crowd::measure(agent, folder, ground, short)?;
     say(&report.rest());
     Ok(())

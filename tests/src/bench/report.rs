@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     churn::Churn,
-    compare::{Compared, Idle, Spread},
+    compare::{Compared, Idle, ROUGHLY, Spread},
     crowd::Crowd,
     growth::Point,
     hooks::Hook,
@@ -116,8 +116,8 @@ impl Report {
             "# Performance\n\n\
              <!-- Written by `cargo xtask bench --write`. -->\n\n\
              What Postern costs, measured by `cargo xtask bench --write` on {}, commit {}: each load without and with the agent in \
-             turn, the other way round in every second of {} rounds, the median with the least and the most; 5,000 execs that do not count \
-             come before each, and half a GiB of memory is touched. The agent is the static release build with every sensor \
+             turn, the other way round in every second of {} rounds, the median with the least and the most; other monitors take part in \
+             one round of {ROUGHLY}; 5,000 execs that do not count come before each, and half a GiB of memory is touched. The agent is the static release build with every sensor \
              armed; it writes every event to a file. After each run that file is held against what happened: every exec of \
              the load is there once, and nothing is lost, or the run fails. The figures are in [performance.json](performance.json).\n\n\
              ![Time under each load with a monitor, against none](performance.svg)\n\n\

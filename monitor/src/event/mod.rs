@@ -106,6 +106,36 @@ pub struct End {
 impl Body {
     /// A process executed a program, and has not ended yet.
     pub const EXEC: Self = Self::Exec { end: None };
+
+    /// The ECS categorization fields of an event with this body.
+    pub fn categorization(&self) -> Categorization {
+        let of = |action, category, types, outcome| Categorization { action, also: None, category, types, outcome };
+        match self {
+            Self::Exec { end: None } => of("exec", &["process"], &["start"], None),
+            Self::Exec { end: Some(_) } => {
+                Categorization { also: Some("end"), ..of("exec", &["process"], &["start", "end"], None) }
+            }
+            Self::End(_) => of("end", &["process"], &["end"], None),
+            Self::SessionOpened(_) => of("session-opened", &["authentication", "session"], &["start"], Some("success")),
+            Self::SessionClosed(_) => of("session-closed", &["session"], &["end"], Some("success")),
+            Self::LoginFailed(_) => of("login-failed", &["authentication"], &["start"], Some("failure")),
+            Self::UserChanged(_) => of("user-changed", &["process", "session"], &["change"], None),
+            Self::SessionDisputed(_) => of("session-disputed", &["process", "session"], &["change"], None),
+            Self::SessionAttached(_) => of("session-attached", &["process", "session"], &["change"], None),
+            Self::Terminated(termination) => {
+                let outcome = if termination.failure.is_none() { "success" } else { "failure" };
+                of("session-terminated", &["process", "session"], &["end"], Some(outcome))
+            }
+            Self::ContainerStarted(_) => of("container-started", &["process"], &["start"], None),
+            Self::ContainerEntered(_) => of("container-entered", &["process"], &["start"], None),
+            Self::ContainerEscaped => of("container-escaped", &["process"], &["start"], None),
+            Self::File(file) => of(file.action.as_str(), &["file"], file.action.types(), None),
+            Self::Maintenance(MaintenanceStep::Begun) => of("maintenance-begun", &["host"], &["start"], None),
+            Self::Maintenance(MaintenanceStep::Changed) => of("maintenance-changed", &["host"], &["change"], None),
+            Self::Maintenance(MaintenanceStep::Ended) => of("maintenance-ended", &["host"], &["end"], None),
+            Self::Agent(agent) => agent.categorization(),
+        }
+    }
 }
 
 /// The ECS `event.kind` of an event.
@@ -209,31 +239,6 @@ impl Event {
 
     /// The ECS categorization fields.
     pub fn categorization(&self) -> Categorization {
-        let of = |action, category, types, outcome| Categorization { action, also: None, category, types, outcome };
-        match &self.body {
-            Body::Exec { end: None } => of("exec", &["process"], &["start"], None),
-            Body::Exec { end: Some(_) } => {
-                Categorization { also: Some("end"), ..of("exec", &["process"], &["start", "end"], None) }
-            }
-            Body::End(_) => of("end", &["process"], &["end"], None),
-            Body::SessionOpened(_) => of("session-opened", &["authentication", "session"], &["start"], Some("success")),
-            Body::SessionClosed(_) => of("session-closed", &["session"], &["end"], Some("success")),
-            Body::LoginFailed(_) => of("login-failed", &["authentication"], &["start"], Some("failure")),
-            Body::UserChanged(_) => of("user-changed", &["process", "session"], &["change"], None),
-            Body::SessionDisputed(_) => of("session-disputed", &["process", "session"], &["change"], None),
-            Body::SessionAttached(_) => of("session-attached", &["process", "session"], &["change"], None),
-            Body::Terminated(termination) => {
-                let outcome = if termination.failure.is_none() { "success" } else { "failure" };
-                of("session-terminated", &["process", "session"], &["end"], Some(outcome))
-            }
-            Body::ContainerStarted(_) => of("container-started", &["process"], &["start"], None),
-            Body::ContainerEntered(_) => of("container-entered", &["process"], &["start"], None),
-            Body::ContainerEscaped => of("container-escaped", &["process"], &["start"], None),
-            Body::File(file) => of(file.action.as_str(), &["file"], file.action.types(), None),
-            Body::Maintenance(MaintenanceStep::Begun) => of("maintenance-begun", &["host"], &["start"], None),
-            Body::Maintenance(MaintenanceStep::Changed) => of("maintenance-changed", &["host"], &["change"], None),
-            Body::Maintenance(MaintenanceStep::Ended) => of("maintenance-ended", &["host"], &["end"], None),
-            Body::Agent(agent) => agent.categorization(),
-        }
+        self.body.categorization()
     }
 }

@@ -89,7 +89,8 @@ impl ProgramPath {
 
 impl From<Arc<str>> for ProgramPath {
     fn from(text: Arc<str>) -> Self {
-        let name_at = text.rfind('/').map_or(0, |at| at + 1);
+        // Most names are short: the standard library's search is made for long ones.
+        let name_at = text.bytes().rposition(|byte| byte == b'/').map_or(0, |at| at + 1);
         Self { text, name_at }
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt::{self, Write};
 
 use super::escape;
+use crate::event::Arguments;
 
 /// How arguments with characters that must not be shown raw are quoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +36,31 @@ pub(super) fn write<'a, W: Write>(
     Ok(())
 }
 
+/// The same of arguments that a shell reads as they are, and that need no escapes: nearly all, which are looked at and copied many
+/// bytes at once. Nothing for any others.
+pub(super) fn plain(args: &Arguments) -> Option<impl Iterator<Item = u8>> {
+    let text = args.text().as_bytes();
+    let text = text.strip_suffix(b"\0").unwrap_or(text);
+    let [first, rest @ ..] = text else { return None };
+    // An empty argument takes quotes.
+    let is_quoted = |before: u8, byte: u8| quotes(byte) & (u8::from(byte != 0) | u8::from(before == 0));
+    let any_quoted = text.iter().zip(rest).fold(0, |any, (&before, &byte)| any | is_quoted(before, byte));
+    let is_plain = any_quoted | quotes(*first) | u8::from(text.last() == Some(&0)) == 0;
+    is_plain.then(|| text.iter().map(|&byte| if byte == 0 { b' ' } else { byte }))
+}
+
 const fn needs_no_quotes(byte: u8) -> bool {
-    byte >= 0x80
-        || byte.is_ascii_alphanumeric()
-        || matches!(byte, b'_' | b'-' | b'.' | b'/' | b':' | b'=' | b'@' | b'%' | b'+' | b',')
+    byte >= 0x80 || quotes(byte) == 0
+}
+
+/// 1 for a byte that takes quotes, or may be a part of a character that has to be escaped, else 0. Without branches, so that the
+/// compiler sees how to look at many at once.
+const fn quotes(byte: u8) -> u8 {
+    let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+    // `+`, `,`, `-`, `.`, `/`, the digits and `:` stand in a row.
+    let is_in_row = byte.wrapping_sub(b'+') <= b':' - b'+';
+    let others = (byte == b'_') as u8 | (byte == b'=') as u8 | (byte == b'@') as u8 | (byte == b'%') as u8;
+    1 ^ (is_letter as u8 | is_in_row as u8 | others)
 }
 
 fn write_quoted<W: Write>(arg: &str, out: &mut W) -> fmt::Result {
@@ -86,6 +108,28 @@ mod tests {
             join(&["/bin/sh", "-c", "echo it's $HOME", "", "é"], Quoting::Plain),
             "/bin/sh -c 'echo it'\\''s $HOME' '' é"
         );
+    }
+
+    #[test]
+    fn plain_arguments_are_the_same_whichever_way_they_are_written() {
+        for byte in 1..0x80_u8 {
+            let odd = char::from(byte).to_string();
+            let in_a_long_one = format!("/usr/bin/an-ordinary_program{odd}@x=1,2+3:4%5");
+            for args in [
+                vec![&*odd],
+                vec!["/bin/ls", "-l", &odd, "a"],
+                vec![&in_a_long_one, "b"],
+                vec![&odd, ""],
+                vec!["", &odd],
+            ] {
+                let joined = join(&args, Quoting::Plain);
+                let plain = plain(&args.iter().collect()).map(|it| it.map(char::from).collect::<String>());
+                let expected = (!joined.contains('\'')).then_some(joined);
+                assert_eq!(plain, expected);
+            }
+        }
+        assert!(plain(&["é"].iter().collect()).is_none(), "it may need an escape");
+        assert!(plain(&[""].iter().collect()).is_none() && plain(&["", ""].iter().collect()).is_none());
     }
 
     #[test]

@@ -49,16 +49,14 @@ pub(super) const fn may_stop_in(bytes: [u8; 8]) -> bool {
     const fn each(byte: u8) -> u64 {
         u64::from_ne_bytes([byte; 8])
     }
-    // A byte's highest bit is set where subtracting has to borrow. That may come of the byte before it too: then that one is one
-    // that stops already.
-    const fn below(word: u64, byte: u8) -> u64 {
-        word.wrapping_sub(each(byte)) & !word
-    }
-    const fn is(word: u64, byte: u8) -> u64 {
-        below(word ^ each(byte), 1)
-    }
+    // Of eight bytes in ASCII none has its highest bit set. Here it is set where subtracting has to borrow, and where adding carries into
+    // it. A borrow may come of the byte before too: then that one is one that stops already.
     let word = u64::from_ne_bytes(bytes);
-    let found = word | below(word, 0x20) | is(word, b'"') | is(word, b'\\') | is(word, 0x7f);
+    let found = word
+        | word.wrapping_sub(each(0x20))
+        | (word ^ each(b'"')).wrapping_sub(each(1))
+        | (word ^ each(b'\\')).wrapping_sub(each(1))
+        | word.wrapping_add(each(1));
     found & each(0x80) != 0
 }
 

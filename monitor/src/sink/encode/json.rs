@@ -14,6 +14,9 @@ use jiff::Timestamp;
 
 use super::{escape, timestamp};
 
+/// How many bytes a key has at most.
+const KEY_MAX: usize = 24;
+
 /// An object that is being written: its fields, without the braces.
 pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
@@ -105,6 +108,17 @@ impl<'a> Object<'a> {
         self.key(key);
         self.out.push(b'"');
         decimal(self.out, value);
+        self.out.push(b'"');
+    }
+
+    /// Adds two numbers as a text, with a colon between them.
+    #[inline(always)]
+    pub(super) fn numbers(&mut self, key: &'static str, (first, second): (u32, u32)) {
+        self.key(key);
+        self.out.push(b'"');
+        decimal(self.out, first.into());
+        self.out.push(b':');
+        decimal(self.out, second.into());
         self.out.push(b'"');
     }
 
@@ -256,9 +270,11 @@ impl<'a> Object<'a> {
     #[inline(always)]
     fn key(&mut self, key: &'static str) {
         self.separate();
-        self.out.push(b'"');
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
+        // All of it at once, which takes one look whether there is room.
+        let mut text = [b'"'; KEY_MAX + 3];
+        text[1..=key.len()].copy_from_slice(key.as_bytes());
+        text[key.len() + 2] = b':';
+        self.out.extend_from_slice(&text[..key.len() + 3]);
     }
 
     fn separate(&mut self) {
@@ -271,6 +287,13 @@ impl<'a> Object<'a> {
 
 /// Escapes what is written to it, for the inside of a JSON string.
 pub(super) struct Escaped<'a>(&'a mut Vec<u8>);
+
+impl Escaped<'_> {
+    /// Writes ASCII that needs no escapes.
+    pub(super) fn plain(&mut self, text: impl Iterator<Item = u8>) {
+        self.0.extend(text);
+    }
+}
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {

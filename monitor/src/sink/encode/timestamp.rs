@@ -5,6 +5,17 @@ use std::io::Write as _;
 
 use jiff::Timestamp;
 
+/// The digits of each number below a hundred.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 /// Appends `value` as RFC 3339 has it, in UTC and with nanoseconds.
 pub(super) fn write(out: &mut Vec<u8>, value: Timestamp) {
     const DAY: i64 = 86_400;
@@ -16,25 +27,25 @@ pub(super) fn write(out: &mut Vec<u8>, value: Timestamp) {
     let of_day = seconds.rem_euclid(DAY) as u32;
     let nanoseconds = nanoseconds.unsigned_abs();
     let mut text = *b"0000-00-00T00:00:00.000000000Z";
-    digits::<0, 4>(&mut text, year);
-    digits::<5, 2>(&mut text, month);
-    digits::<8, 2>(&mut text, day);
-    digits::<11, 2>(&mut text, of_day / 3_600);
-    digits::<14, 2>(&mut text, of_day / 60 % 60);
-    digits::<17, 2>(&mut text, of_day % 60);
-    // In three parts, none of which waits for another.
-    digits::<20, 3>(&mut text, nanoseconds / 1_000_000);
-    digits::<23, 3>(&mut text, nanoseconds / 1_000 % 1_000);
-    digits::<26, 3>(&mut text, nanoseconds % 1_000);
+    pair::<0>(&mut text, year / 100);
+    pair::<2>(&mut text, year % 100);
+    pair::<5>(&mut text, month);
+    pair::<8>(&mut text, day);
+    pair::<11>(&mut text, of_day / 3_600);
+    pair::<14>(&mut text, of_day / 60 % 60);
+    pair::<17>(&mut text, of_day % 60);
+    // Each of them by itself, so that none waits for another.
+    pair::<20>(&mut text, nanoseconds / 10_000_000);
+    pair::<22>(&mut text, nanoseconds / 100_000 % 100);
+    pair::<24>(&mut text, nanoseconds / 1_000 % 100);
+    pair::<26>(&mut text, nanoseconds / 10 % 100);
+    text[28] = b'0' + (nanoseconds % 10) as u8;
     out.extend_from_slice(&text);
 }
 
-/// Puts the last `COUNT` digits of a number at `AT`.
-fn digits<const AT: usize, const COUNT: usize>(text: &mut [u8; 30], mut number: u32) {
-    for place in text[AT..AT + COUNT].iter_mut().rev() {
-        *place = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
+/// Puts the two digits of a number below a hundred at `AT`.
+fn pair<const AT: usize>(text: &mut [u8; 30], number: u32) {
+    text[AT..AT + 2].copy_from_slice(&PAIRS[number as usize % 100]);
 }
 
 /// Year, month and day of a day counted from 1970-01-01; `None` outside the years 1970 to 9999. Years are counted from

@@ -26,8 +26,13 @@ pub(super) struct Families {
 /// All that such a tail depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    /// Where parent, leaders, entry and container are.
-    places: [usize; 6],
+    // Where each of them is.
+    parent: usize,
+    group_leader: usize,
+    session_leader: usize,
+    entry_leader: usize,
+    entry: usize,
+    container: usize,
     /// The entry's, which is found out after its first event was made.
     entry_type: Option<EntryType>,
 }
@@ -61,17 +66,15 @@ impl Key {
             Body::End(_) | Body::ContainerStarted(_) | Body::ContainerEntered(_) => true,
             _ => [group_leader, session_leader, entry_leader].into_iter().flatten().any(|it| it.key == process.key),
         };
-        let [parent, group_leader, session_leader, entry_leader] =
-            [parent, group_leader, session_leader, entry_leader].map(|it| place(it.as_ref()));
-        let places = [
-            parent,
-            group_leader,
-            session_leader,
-            entry_leader,
-            place(entry.as_ref()),
-            place(event.container.as_ref()),
-        ];
-        (!own).then(|| Self { places, entry_type: entry.as_ref().map(|entry| entry.entry_type()) })
+        (!own).then(|| Self {
+            parent: place(parent.as_ref()),
+            group_leader: place(group_leader.as_ref()),
+            session_leader: place(session_leader.as_ref()),
+            entry_leader: place(entry_leader.as_ref()),
+            entry: place(entry.as_ref()),
+            container: place(event.container.as_ref()),
+            entry_type: entry.as_ref().map(|entry| entry.entry_type()),
+        })
     }
 }
 

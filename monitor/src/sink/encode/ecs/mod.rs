@@ -18,7 +18,7 @@ use self::{
     memo::Memo,
 };
 use super::{fields::ECS_VERSION, json::Object, sentence};
-use crate::event::{Alert, Body, Container, Event, Node};
+use crate::event::{Alert, Body, Container, End, Event, Kind, Node, Timestamp};
 
 /// How many containers are remembered as they were encoded: more than a node runs.
 const CONTAINERS: usize = 1_024;
@@ -33,6 +33,8 @@ pub struct Encoder {
     constant_of_agent: Vec<u8>,
     /// The fields of `orchestrator` that are the same on every event; empty outside a known cluster.
     cluster: Vec<u8>,
+    /// What `event` begins with where a program was executed, and where it has ended too: nearly every line.
+    executions: [Vec<u8>; 2],
     shared: process::Shared,
     containers: Memo<Container, Vec<u8>>,
     families: Families,
@@ -50,9 +52,15 @@ impl Encoder {
             fields.text("type", "kubernetes");
             fields.object("cluster", |cluster| cluster.text("name", name));
         }
+        let some_end = End { exit_code: None, time: Timestamp::UNIX_EPOCH, lived_ns: 0 };
+        let executions = [None, Some(some_end)].map(|end| {
+            let mut fields = Vec::new();
+            class(Kind::Event, &Body::Exec { end }, &mut Object::new(&mut fields));
+            fields
+        });
         let shared = process::Shared::new(node.capabilities);
         let (containers, families) = (Memo::new(CONTAINERS), Families::default());
-        Self { node, constant, constant_of_agent, cluster, shared, containers, families }
+        Self { node, constant, constant_of_agent, cluster, executions, shared, containers, families }
     }
 
     /// Appends `event` to `out`: one JSON object on one line, without a newline behind it. Fields are those of
@@ -86,7 +94,7 @@ impl Encoder {
         if let Some(sentence) = sentence::of(event) {
             top.display("message", sentence);
         }
-        top.object("user", |fields| user(event, fields));
+        top.object("user", |fields| user(event, &mut self.shared, fields));
         if let Some(login) = event.login() {
             top.object("source", |fields| login::source(&login.source, fields));
         }
@@ -117,17 +125,10 @@ impl Encoder {
     }
 
     fn event(&self, event: &Event, fields: &mut Object<'_>) {
-        let categorization = event.categorization();
-        fields.text("kind", event.kind().as_str());
-        match categorization.also {
-            None => fields.text("action", categorization.action),
-            Some(also) => fields.texts("action", [categorization.action, also]),
+        match &event.body {
+            Body::Exec { end } if event.alert.is_none() => fields.splice(&self.executions[usize::from(end.is_some())]),
+            body => class(event.kind(), body, fields),
         }
-        fields.texts("category", categorization.category);
-        fields.texts("type", categorization.types);
-        fields.maybe_text("outcome", categorization.outcome);
-        fields.text("module", "postern");
-        fields.text("dataset", dataset(&event.body));
         fields.number("sequence", event.sequence);
         fields.numbered("id", &self.node.run_id, event.sequence);
         if let Some(alert) = &event.alert {
@@ -256,6 +257,21 @@ fn constant_fields(node: &Node, whole: bool, top: &mut Object<'_>) {
     });
 }
 
+/// What class of events it is of.
+fn class(kind: Kind, body: &Body, fields: &mut Object<'_>) {
+    let categorization = body.categorization();
+    fields.text("kind", kind.as_str());
+    match categorization.also {
+        None => fields.text("action", categorization.action),
+        Some(also) => fields.texts("action", [categorization.action, also]),
+    }
+    fields.texts("category", categorization.category);
+    fields.texts("type", categorization.types);
+    fields.maybe_text("outcome", categorization.outcome);
+    fields.text("module", "postern");
+    fields.text("dataset", dataset(body));
+}
+
 const fn dataset(body: &Body) -> &'static str {
     match body {
         Body::Exec { .. } | Body::End(_) => "postern.process",
@@ -279,7 +295,7 @@ fn known(name: &str) -> Option<&str> {
 }
 
 /// The root `user`: who logs in, else who the process acts as.
-fn user(event: &Event, fields: &mut Object<'_>) {
+fn user(event: &Event, shared: &mut process::Shared, fields: &mut Object<'_>) {
     match (event.login(), &event.lineage) {
         (Some(login), _) => fields.maybe_text("name", known(&login.user)),
         // ECS: the user whose privileges were assumed is the effective one.
@@ -287,7 +303,7 @@ fn user(event: &Event, fields: &mut Object<'_>) {
             process::user(&change.from, fields);
             fields.object("effective", |fields| process::user(&change.to, fields));
         }
-        (None, Some(lineage)) => process::user(&lineage.process.credentials.user, fields),
+        (None, Some(lineage)) => shared.user(&lineage.process.credentials, fields),
         (None, None) => {}
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::{capabilities::Sets, memo::Memo};
 use crate::{
-    event::{Body, Capabilities, End, Entry, Event, Executable, InMemory, Lineage, Process, Terminal, User},
+    event::{
+        Body, Capabilities, Credentials, End, Entry, Event, Executable, InMemory, Lineage, Process, Terminal, User,
+    },
     sink::encode::{
         command_line::{self, Quoting},
         json::Object,
@@ -16,11 +18,14 @@ use crate::{
 const RELATIVE_ARGS_BYTES: usize = 1_024;
 /// How many parents and leaders are remembered as they were encoded.
 const REMEMBERED: usize = 2_048;
+/// How many credentials are: processes of one user share theirs.
+const ACTORS: usize = 64;
 
 /// What is reused from one process to the next.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     relatives: Memo<Process, Relative>,
+    actors: Memo<Credentials, Actor>,
     pub(super) sets: Sets,
     /// What the node's init can be allowed.
     all_capabilities: Capabilities,
@@ -37,23 +42,48 @@ struct Relative {
     parent: Vec<u8>,
 }
 
+/// As whom a process acts.
+#[derive(Clone, Debug)]
+struct Actor {
+    /// The fields of `user`.
+    user: Vec<u8>,
+    /// All users and groups of the process.
+    all: Vec<u8>,
+}
+
 impl Shared {
     pub(super) fn new(all_capabilities: Capabilities) -> Self {
-        Self { relatives: Memo::new(REMEMBERED), sets: Sets::default(), all_capabilities }
+        let (relatives, actors) = (Memo::new(REMEMBERED), Memo::new(ACTORS));
+        Self { relatives, actors, sets: Sets::default(), all_capabilities }
     }
+
+    /// The fields of the user as whom a process acts.
+    pub(super) fn user(&mut self, who: &Arc<Credentials>, fields: &mut Object<'_>) {
+        fields.splice(&self.actors.get(who, Actor::new).user);
+    }
+}
+
+impl Actor {
+    fn new(who: &Credentials) -> Self {
+        Self { user: written(|fields| user(&who.user, fields)), all: written(|fields| actor(who, fields)) }
+    }
+}
+
+fn written(write: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut Object::new(&mut out));
+    out
 }
 
 impl Relative {
     fn new(process: &Process) -> Self {
-        let written = |write: &dyn Fn(&mut Object<'_>)| {
-            let mut out = Vec::new();
-            write(&mut Object::new(&mut out));
-            out
-        };
         Self {
-            identity: written(&|fields| identity(process, fields)),
-            leader: written(&|fields| leader(process, fields)),
-            parent: written(&|fields| whole(process, within_limit(process).0, fields)),
+            identity: written(|fields| identity(process, fields)),
+            leader: written(|fields| leader(process, fields)),
+            parent: written(|fields| {
+                whole(process, within_limit(process).0, fields);
+                actor(&process.credentials, fields);
+            }),
         }
     }
 }
@@ -64,10 +94,11 @@ pub(super) fn own(event: &Event, lineage: &Lineage, shared: &mut Shared, fields:
     if let Body::End(end) = event.body {
         identity(process, fields);
         command_line(process, usize::MAX, fields);
-        fields.object("user", |fields| user(&process.credentials.user, fields));
+        fields.object("user", |fields| shared.user(&process.credentials, fields));
         return self::end(end, fields);
     }
     whole(process, usize::MAX, fields);
+    fields.splice(&shared.actors.get(&process.credentials, Actor::new).all);
     if let Some(end) = event.end() {
         self::end(end, fields);
     }
@@ -135,7 +166,7 @@ fn has_all_capabilities(event: &Event, process: &Process, all: Capabilities) -> 
 /// `postern.process`.
 pub(super) fn postern(event: &Event, lineage: &Lineage, shared: &Shared, fields: &mut Object<'_>) {
     let process = &*lineage.process;
-    let Executable { path_cut, inode, device: (major, minor), script, in_memory, deleted, .. } = &process.executable;
+    let Executable { path_cut, inode, device, script, in_memory, deleted, .. } = &process.executable;
     fields.flag("args_cut", process.args_cut);
     fields.flag("args_unreadable", process.args_unreadable);
     fields.flag("args_redacted", process.args_redacted);
@@ -149,7 +180,7 @@ pub(super) fn postern(event: &Event, lineage: &Lineage, shared: &Shared, fields:
         fields.maybe_text("script", script.as_deref());
         if *inode != 0 {
             fields.identifier("inode", *inode);
-            fields.display("device", format_args!("{major}:{minor}"));
+            fields.numbers("device", *device);
         }
     }
     if let Some(user) = &process.credentials.login_user {
@@ -190,8 +221,7 @@ fn leader(process: &Process, fields: &mut Object<'_>) {
     fields.object("user", |fields| user(&process.credentials.user, fields));
 }
 
-/// What is said of a process, and of a parent. Real and saved ids are named where they differ from the effective ones, as they
-/// do under setuid. `most` is how many arguments are named.
+/// What is said of a process, and of a parent, but for as whom it acts. `most` is how many arguments are named.
 fn whole(process: &Process, most: usize, fields: &mut Object<'_>) {
     identity(process, fields);
     fields.texts("args", process.args.iter().take(most));
@@ -201,7 +231,10 @@ fn whole(process: &Process, most: usize, fields: &mut Object<'_>) {
     command_line(process, most, fields);
     fields.text("working_directory", &process.working_directory);
     terminal(process, fields);
-    let who = &process.credentials;
+}
+
+/// As whom a process acts. Real and saved ids are named where they differ from the effective ones, as they do under setuid.
+fn actor(who: &Credentials, fields: &mut Object<'_>) {
     fields.object("user", |fields| user(&who.user, fields));
     fields.object("group", |fields| user(&who.group, fields));
     for (key, one, effective) in [
@@ -243,9 +276,12 @@ fn identity(process: &Process, fields: &mut Object<'_>) {
 
 fn command_line(process: &Process, most: usize, fields: &mut Object<'_>) {
     if most > 0 && !process.args.is_empty() {
-        fields.written("command_line", |out| {
-            // The writer escapes into memory, which takes everything.
-            let _ = command_line::write(process.args.iter().take(most), Quoting::Plain, out);
+        fields.written("command_line", |out| match command_line::plain(&process.args).filter(|_| most == usize::MAX) {
+            Some(text) => out.plain(text),
+            None => {
+                // The writer escapes into memory, which takes everything.
+                let _ = command_line::write(process.args.iter().take(most), Quoting::Plain, out);
+            }
         });
     }
 }

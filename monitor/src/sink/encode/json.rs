@@ -285,6 +285,13 @@ impl<'a> Object<'a> {
     }
 }
 
+/// The fields of an object, in memory of their own.
+pub(super) fn fields(write: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut Object::new(&mut out));
+    out
+}
+
 /// Escapes what is written to it, for the inside of a JSON string.
 pub(super) struct Escaped<'a>(&'a mut Vec<u8>);
 
@@ -402,9 +409,7 @@ mod tests {
     use super::*;
 
     fn object(fill: impl FnOnce(&mut Object<'_>)) -> String {
-        let mut out = Vec::new();
-        fill(&mut Object::new(&mut out));
-        String::from_utf8(out).expect("UTF-8")
+        String::from_utf8(fields(fill)).expect("UTF-8")
     }
 
     #[test]

@@ -17,7 +17,11 @@ use self::{
     family::{Families, Key},
     memo::Memo,
 };
-use super::{fields::ECS_VERSION, json::Object, sentence};
+use super::{
+    fields::ECS_VERSION,
+    json::{self, Object},
+    sentence,
+};
 use crate::event::{Alert, Body, Container, End, Event, Kind, Node, Timestamp};
 
 /// How many containers are remembered as they were encoded: more than a node runs.
@@ -43,9 +47,8 @@ pub struct Encoder {
 impl Encoder {
     /// Prepares what every event of `node`'s run shares.
     pub fn new(node: Arc<Node>) -> Self {
-        let [mut constant, mut constant_of_agent] = [const { Vec::new() }; 2];
-        constant_fields(&node, false, &mut Object::new(&mut constant));
-        constant_fields(&node, true, &mut Object::new(&mut constant_of_agent));
+        let [constant, constant_of_agent] =
+            [false, true].map(|whole| json::fields(|top| constant_fields(&node, whole, top)));
         let mut cluster = Vec::new();
         if let Some(name) = node.cluster.as_deref().filter(|name| !name.is_empty()) {
             let mut fields = Object::new(&mut cluster);
@@ -53,11 +56,8 @@ impl Encoder {
             fields.object("cluster", |cluster| cluster.text("name", name));
         }
         let some_end = End { exit_code: None, time: Timestamp::UNIX_EPOCH, lived_ns: 0 };
-        let executions = [None, Some(some_end)].map(|end| {
-            let mut fields = Vec::new();
-            class(Kind::Event, &Body::Exec { end }, &mut Object::new(&mut fields));
-            fields
-        });
+        let execution = |end| json::fields(|fields| class(Kind::Event, &Body::Exec { end }, fields));
+        let executions = [None, Some(some_end)].map(execution);
         let shared = process::Shared::new(node.capabilities);
         let (containers, families) = (Memo::new(CONTAINERS), Families::default());
         Self { node, constant, constant_of_agent, cluster, executions, shared, containers, families }
@@ -160,9 +160,7 @@ impl Encoder {
             (Some(container), None) => {
                 let cluster = &self.cluster;
                 let encode = |container: &Container| {
-                    let mut text = Vec::new();
-                    container::fields(Some(container), None, cluster, &mut Object::new(&mut text));
-                    text
+                    json::fields(|fields| container::fields(Some(container), None, cluster, fields))
                 };
                 top.splice(self.containers.get(container, encode));
             }

@@ -9,7 +9,7 @@ use crate::{
     },
     sink::encode::{
         command_line::{self, Quoting},
-        json::Object,
+        json::{self, Object},
     },
 };
 
@@ -65,22 +65,16 @@ impl Shared {
 
 impl Actor {
     fn new(who: &Credentials) -> Self {
-        Self { user: written(|fields| user(&who.user, fields)), all: written(|fields| actor(who, fields)) }
+        Self { user: json::fields(|fields| user(&who.user, fields)), all: json::fields(|fields| actor(who, fields)) }
     }
-}
-
-fn written(write: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
-    let mut out = Vec::new();
-    write(&mut Object::new(&mut out));
-    out
 }
 
 impl Relative {
     fn new(process: &Process) -> Self {
         Self {
-            identity: written(|fields| identity(process, fields)),
-            leader: written(|fields| leader(process, fields)),
-            parent: written(|fields| {
+            identity: json::fields(|fields| identity(process, fields)),
+            leader: json::fields(|fields| leader(process, fields)),
+            parent: json::fields(|fields| {
                 whole(process, within_limit(process).0, fields);
                 actor(&process.credentials, fields);
             }),

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::{escape, timestamp};
 
-/// How many bytes a key has at most.
+/// How many bytes a key has at most: each level of the names in [`super::fields`].
 const KEY_MAX: usize = 24;
 
 /// An object that is being written: its fields, without the braces.
@@ -410,6 +410,13 @@ mod tests {
 
     fn object(fill: impl FnOnce(&mut Object<'_>)) -> String {
         String::from_utf8(fields(fill)).expect("UTF-8")
+    }
+
+    #[test]
+    fn every_key_that_is_emitted_has_room() {
+        for field in crate::sink::encode::fields::all() {
+            assert!(field.name.split('.').all(|key| key.len() <= KEY_MAX), "{}", field.name);
+        }
     }
 
     #[test]

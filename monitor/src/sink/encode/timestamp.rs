@@ -28,7 +28,7 @@ pub(super) fn write(out: &mut Vec<u8>, value: Timestamp) {
     let nanoseconds = nanoseconds.unsigned_abs();
     let mut text = *b"0000-00-00T00:00:00.000000000Z";
     pair::<0>(&mut text, year / 100);
-    pair::<2>(&mut text, year % 100);
+    pair::<2>(&mut text, year);
     pair::<5>(&mut text, month);
     pair::<8>(&mut text, day);
     pair::<11>(&mut text, of_day / 3_600);
@@ -36,14 +36,14 @@ pub(super) fn write(out: &mut Vec<u8>, value: Timestamp) {
     pair::<17>(&mut text, of_day % 60);
     // Each of them by itself, so that none waits for another.
     pair::<20>(&mut text, nanoseconds / 10_000_000);
-    pair::<22>(&mut text, nanoseconds / 100_000 % 100);
-    pair::<24>(&mut text, nanoseconds / 1_000 % 100);
-    pair::<26>(&mut text, nanoseconds / 10 % 100);
+    pair::<22>(&mut text, nanoseconds / 100_000);
+    pair::<24>(&mut text, nanoseconds / 1_000);
+    pair::<26>(&mut text, nanoseconds / 10);
     text[28] = b'0' + (nanoseconds % 10) as u8;
     out.extend_from_slice(&text);
 }
 
-/// Puts the two digits of a number below a hundred at `AT`.
+/// Puts the last two digits of a number at `AT`.
 fn pair<const AT: usize>(text: &mut [u8; 30], number: u32) {
     text[AT..AT + 2].copy_from_slice(&PAIRS[number as usize % 100]);
 }

@@ -75,7 +75,7 @@ impl Relative {
             identity: json::fields(|fields| identity(process, fields)),
             leader: json::fields(|fields| leader(process, fields)),
             parent: json::fields(|fields| {
-                whole(process, within_limit(process).0, fields);
+                program(process, within_limit(process).0, fields);
                 actor(&process.credentials, fields);
             }),
         }
@@ -91,7 +91,7 @@ pub(super) fn own(event: &Event, lineage: &Lineage, shared: &mut Shared, fields:
         fields.object("user", |fields| shared.user(&process.credentials, fields));
         return self::end(end, fields);
     }
-    whole(process, usize::MAX, fields);
+    program(process, usize::MAX, fields);
     fields.splice(&shared.actors.get(&process.credentials, Actor::new).all);
     if let Some(end) = event.end() {
         self::end(end, fields);
@@ -215,8 +215,8 @@ fn leader(process: &Process, fields: &mut Object<'_>) {
     fields.object("user", |fields| user(&process.credentials.user, fields));
 }
 
-/// What is said of a process, and of a parent, but for as whom it acts. `most` is how many arguments are named.
-fn whole(process: &Process, most: usize, fields: &mut Object<'_>) {
+/// Which process it is and what it runs: said of a process and of a parent. `most` is how many arguments are named.
+fn program(process: &Process, most: usize, fields: &mut Object<'_>) {
     identity(process, fields);
     fields.texts("args", process.args.iter().take(most));
     if let Some(count) = process.args_count {

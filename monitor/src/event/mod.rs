@@ -26,8 +26,8 @@ pub use login::{AuditChange, Login, LoginMethod, Refused, Source, Summary, Termi
 pub use maintenance::{Maintenance, MaintenanceStep};
 pub use node::Node;
 pub use process::{
-    Capabilities, Credentials, EntityId, Executable, InMemory, Lineage, Process, ProcessKey, ProgramPath, Terminal,
-    User,
+    Capabilities, Credentials, EntityId, Executable, InMemory, Lineage, Process, ProcessKey, ProgramPath, Relatives,
+    Terminal, User,
 };
 
 /// One thing that happened on the node.
@@ -50,8 +50,10 @@ pub struct Event {
     /// The maintenance that was on, where it is about one or belongs to an access session.
     pub maintenance: Option<Arc<Maintenance>>,
     /// Who beside the session's owner may have done it: those who are attached to the same terminal multiplexer.
-    pub attached: Vec<Arc<Attached>>,
+    pub attached: Box<[Arc<Attached>]>,
 }
+
+const _: () = assert!(size_of::<Event>() <= 128, "it is moved several times on its way");
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -78,9 +80,9 @@ pub enum Body {
     /// A process of a session that no rule allows was killed.
     Terminated(Arc<Termination>),
     /// A container's first process executed.
-    ContainerStarted(SecurityContext),
+    ContainerStarted(Arc<SecurityContext>),
     /// A process was started in a running container from outside it.
-    ContainerEntered(SecurityContext),
+    ContainerEntered(Arc<SecurityContext>),
     /// A container's process executes in the node's own mount namespace.
     ContainerEscaped,
     /// Somebody changed a file of the node.
@@ -88,7 +90,7 @@ pub enum Body {
     /// A maintenance of the node began, changed or ended.
     Maintenance(MaintenanceStep),
     /// The agent speaks of itself.
-    Agent(AgentEvent),
+    Agent(Arc<AgentEvent>),
 }
 
 /// How a process ended.

@@ -180,6 +180,21 @@ pub struct Terminal {
 pub struct Lineage {
     /// The process.
     pub process: Arc<Process>,
+    /// Those it hangs from. Its siblings share them, so that an event is small.
+    pub relatives: Arc<Relatives>,
+}
+
+impl Deref for Lineage {
+    type Target = Relatives;
+
+    fn deref(&self) -> &Relatives {
+        &self.relatives
+    }
+}
+
+/// Those that a process hangs from.
+#[derive(Clone, Debug, Default)]
+pub struct Relatives {
     /// Its parent.
     pub parent: Option<Arc<Process>>,
     /// Its process group's leader.

@@ -21,6 +21,7 @@ mod refusals;
 mod remote;
 mod restore;
 pub mod saved;
+mod siblings;
 mod sockets;
 mod start;
 mod steps;
@@ -28,14 +29,14 @@ mod stock;
 mod summaries;
 mod units;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use postern_ebpf::abi::{Namespaces, ProcessKey};
+use postern_ebpf::abi::{ExecBody, Namespaces, ProcessKey};
 
 use self::{
     accounting::Accounting,
     containers::Containers,
-    entries::{Crossing, Entries},
+    entries::{Crossing, Entries, Placed},
     files::FileChanges,
     links::Links,
     maintenance::Maintenances,
@@ -44,6 +45,7 @@ use self::{
     refusals::{Refusal, Refusals},
     remote::UNTOLD_NS,
     saved::Saved,
+    siblings::{Found, Siblings},
     steps::{announcement, audit_change, crossing, security_context, user_change},
     stock::Stock,
 };
@@ -54,7 +56,7 @@ pub use self::{
 use crate::{
     container::cgroup::CgroupContainer,
     detect::{AccessPolicy, alert},
-    event::{AgentEvent, Body, Capabilities, Counters, Enrichment, Event, Lineage, Login, Process, Session},
+    event::{AgentEvent, Body, Capabilities, Counters, Enrichment, Event, Lineage, Login, Process, Relatives, Session},
     process::{
         Decoder, Known, ProcessTable,
         login::{LoginTracker, Outcome},
@@ -95,6 +97,7 @@ pub struct Pipeline {
     containers: Containers,
     files: FileChanges,
     maintenances: Maintenances,
+    siblings: Siblings,
     multiplexers: Multiplexers,
     accounting: Accounting,
     /// How many processes, logins and jobs were forgotten, as far as it was said.
@@ -122,6 +125,7 @@ impl Pipeline {
             containers: Containers::default(),
             files: FileChanges::default(),
             maintenances: Maintenances::default(),
+            siblings: Siblings::default(),
             multiplexers: Multiplexers::default(),
             accounting: Accounting::default(),
             forgotten: [0; 3],
@@ -347,14 +351,8 @@ impl Pipeline {
         let change = previous.and_then(|previous| user_change(previous, &process, &placed.entry));
         let disputed = previous.and_then(|previous| audit_change(previous, &process, &placed.entry));
         self.terminate(placed.entry.session(), body.process);
-        let lineage = Lineage {
-            group_leader: self.leader(body.group_leader, &process),
-            session_leader: self.leader(body.session_leader, &process),
-            parent,
-            entry_leader: Some(Arc::clone(&placed.leader)),
-            entry: Some(Arc::clone(&placed.entry)),
-            process: Arc::clone(&process),
-        };
+        let relatives = self.relatives(body, &process, parent.as_ref(), &placed);
+        let lineage = Lineage { process: Arc::clone(&process), relatives };
         let has_more = crossing.is_some() || change.is_some() || opened.is_some();
         let more = (has_more || disputed.is_some() || attachment.is_some()).then(|| lineage.clone());
         let event = self.event(Body::EXEC, Some(lineage), now_ns);
@@ -390,8 +388,8 @@ impl Pipeline {
             context.privileged = self.containers.note_privileged(&container.id, context.privileged);
         }
         let body = match crossing {
-            Crossing::Started => Body::ContainerStarted(context),
-            Crossing::Entered | Crossing::Escaped => Body::ContainerEntered(context),
+            Crossing::Started => Body::ContainerStarted(Arc::new(context)),
+            Crossing::Entered | Crossing::Escaped => Body::ContainerEntered(Arc::new(context)),
         };
         self.tell(body, Some(lineage), container.as_ref(), now_ns);
     }
@@ -411,18 +409,35 @@ impl Pipeline {
         }))
     }
 
-    fn leader(&self, key: ProcessKey, process: &Arc<Process>) -> Option<Arc<Process>> {
-        if key.is_none() {
-            return None;
-        }
-        if key.tgid == process.key.tgid {
-            return Some(Arc::clone(process));
-        }
-        // A leader that has gone has no start time any more.
-        let known = if key.start_ns == 0 { self.processes.by_pid(key.tgid) } else { self.processes.get(key) };
-        known
-            .map(|known| Arc::clone(&known.process))
-            .or_else(|| (key.start_ns != 0).then(|| Arc::new(self.decoder.unknown(key, b""))))
+    /// Those that a process hangs from.
+    fn relatives(
+        &mut self,
+        exec: &ExecBody,
+        process: &Arc<Process>,
+        parent: Option<&Arc<Process>>,
+        placed: &Placed,
+    ) -> Arc<Relatives> {
+        let leader = |key: ProcessKey| {
+            if key.is_none() {
+                return None;
+            }
+            if key.tgid == process.key.tgid {
+                return Some(Cow::Borrowed(process));
+            }
+            // A leader that has gone has no start time any more.
+            let known = if key.start_ns == 0 { self.processes.by_pid(key.tgid) } else { self.processes.get(key) };
+            known
+                .map(|known| Cow::Borrowed(&known.process))
+                .or_else(|| (key.start_ns != 0).then(|| Cow::Owned(Arc::new(self.decoder.unknown(key, b"")))))
+        };
+        let (group_leader, session_leader) = (leader(exec.group_leader), leader(exec.session_leader));
+        self.siblings.share(Found {
+            parent,
+            group_leader: group_leader.as_deref(),
+            session_leader: session_leader.as_deref(),
+            entry_leader: &placed.leader,
+            entry: &placed.entry,
+        })
     }
 
     fn login(&mut self, outcome: Outcome, now_ns: u64) {
@@ -458,7 +473,7 @@ impl Pipeline {
     }
 
     fn agent(&mut self, event: AgentEvent, now_ns: u64) {
-        let event = self.event(Body::Agent(event), None, now_ns);
+        let event = self.event(Body::Agent(Arc::new(event)), None, now_ns);
         self.send(event);
     }
 

@@ -125,8 +125,8 @@ impl Multiplexers {
     }
 
     /// Who beside the owner of `entry` is attached to the server that it is under.
-    pub(super) fn attached(&self, entry: &Entry, now_ns: u64) -> Vec<Arc<Attached>> {
-        let Some(server) = entry.multiplexer else { return Vec::new() };
+    pub(super) fn attached(&self, entry: &Entry, now_ns: u64) -> Box<[Arc<Attached>]> {
+        let Some(server) = entry.multiplexer else { return Box::default() };
         let mut named: Vec<Arc<Attached>> = Vec::new();
         for client in self.clients.iter().filter(|client| client.server == server) {
             let late = client.ended_ns.is_some_and(|ended| now_ns.saturating_sub(ended) > LATE_NS);
@@ -136,7 +136,7 @@ impl Multiplexers {
                 named.push(Arc::clone(&client.attached));
             }
         }
-        named
+        named.into()
     }
 
     /// Time has gone by.

@@ -11,7 +11,7 @@ use postern_ebpf::abi::{ExecBody, ProcessKey};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::key::to_tick;
-use crate::event::{Entry, Lineage, Process};
+use crate::event::{Entry, Lineage, Process, Relatives};
 
 /// How long an ended process is remembered, in nanoseconds.
 const RETENTION_NS: u64 = 30_000_000_000;
@@ -46,14 +46,9 @@ pub struct Known {
 impl Known {
     /// The process and its entry, without its parent and the other leaders.
     pub fn alone(&self) -> Lineage {
-        Lineage {
-            process: Arc::clone(&self.process),
-            parent: None,
-            group_leader: None,
-            session_leader: None,
-            entry_leader: self.entry_leader.clone(),
-            entry: self.entry.clone(),
-        }
+        let (entry_leader, entry) = (self.entry_leader.clone(), self.entry.clone());
+        let relatives = Relatives { entry_leader, entry, ..Relatives::default() };
+        Lineage { process: Arc::clone(&self.process), relatives: Arc::new(relatives) }
     }
 }
 

@@ -43,10 +43,10 @@ impl<'a> Object<'a> {
     }
 
     /// Adds fields that were encoded before; nothing if there are none.
-    pub(super) fn splice(&mut self, fields: &[u8]) {
+    pub(super) fn splice(&mut self, fields: &Fields) {
         if !fields.is_empty() {
             self.separate();
-            self.out.extend_from_slice(fields);
+            fields.append_to(self.out);
         }
     }
 
@@ -285,11 +285,37 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The fields of an object, in memory of their own.
-pub(super) fn fields(write: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
+/// The fields of an object, in memory of their own: in pieces of a known length, the last one filled up, since a call of `memcpy`
+/// has the next instructions wait.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields {
+    pieces: Vec<[u8; 32]>,
+    length: usize,
+}
+
+impl Fields {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    fn append_to(&self, out: &mut Vec<u8>) {
+        let end = out.len() + self.length;
+        out.reserve(self.pieces.len() * 32);
+        for piece in &self.pieces {
+            out.extend_from_slice(piece);
+        }
+        out.truncate(end);
+    }
+}
+
+/// The fields of an object, to be added to others.
+pub(super) fn fields(write: impl FnOnce(&mut Object<'_>)) -> Fields {
     let mut out = Vec::new();
     write(&mut Object::new(&mut out));
-    out
+    let length = out.len();
+    out.resize(length.next_multiple_of(32), 0);
+    Fields { pieces: out.as_chunks().0.to_vec(), length }
 }
 
 /// Escapes what is written to it, for the inside of a JSON string.
@@ -409,7 +435,9 @@ mod tests {
     use super::*;
 
     fn object(fill: impl FnOnce(&mut Object<'_>)) -> String {
-        String::from_utf8(fields(fill)).expect("UTF-8")
+        let mut out = Vec::new();
+        fields(fill).append_to(&mut out);
+        String::from_utf8(out).expect("UTF-8")
     }
 
     #[test]
@@ -439,8 +467,8 @@ mod tests {
                 a.signed("b", -12);
                 a.boolean("c", false);
             });
-            top.splice(b"\"x\":1");
-            top.splice(b"");
+            top.splice(&fields(|x| x.number("x", 1)));
+            top.splice(&Fields::default());
             top.texts("d", ["", "e"]);
             top.objects("f", &[1, 2], |f, n| f.number("g", *n));
             top.identifier("h", u64::MAX);

@@ -6,8 +6,8 @@ use crate::event::{
     AgentEvent, Alert, Attached, Attachment, AuditChange, Body, Capabilities, Confidence, Container, Counters,
     Credentials, Door, End, Enrichment, EntityId, Entry, EntryType, Event, Executable, FileAction, FileChange,
     HostNamespace, Image, InMemory, Lineage, Login, LoginMethod, Loss, LossCause, Maintenance, MaintenanceStep, Node,
-    Origin, Owner, Pod, Process, ProcessKey, Refused, Rule, SeccompMode, SecurityContext, Session, Severity, Source,
-    Summary, Technique, Terminal, Termination, Timestamp, User, UserChange,
+    Origin, Owner, Pod, Process, ProcessKey, Refused, Relatives, Rule, SeccompMode, SecurityContext, Session, Severity,
+    Source, Summary, Technique, Terminal, Termination, Timestamp, User, UserChange,
 };
 
 const ALL_CAPABILITIES: Capabilities = Capabilities((1 << 41) - 1);
@@ -86,7 +86,7 @@ pub(super) fn event(sequence: u64, body: Body, lineage: Option<Lineage>) -> Even
         enrichment: Enrichment::Complete,
         alert: None,
         maintenance: None,
-        attached: vec![],
+        attached: Box::default(),
     }
 }
 
@@ -162,18 +162,19 @@ fn ssh_lineage() -> Lineage {
     let shell = Arc::new(process(4182, "/usr/bin/bash", &["-bash"]));
     let sudo = Arc::new(process(4250, "/usr/bin/sudo", &["sudo", "find", "/etc", "-name", "*.key files"]));
     let find = Arc::new(process(4251, "/usr/bin/find", &["find", "/etc", "-name", "*.key files"]));
-    Lineage {
-        process: find,
+    let entry = Entry {
+        source_ip: Some([192, 0, 2, 7].into()),
+        own_session: Some(session()),
+        ..Entry::new(EntryType::Sshd, shell.key)
+    };
+    let relatives = Relatives {
         parent: Some(sudo.clone()),
         group_leader: Some(sudo),
         session_leader: Some(shell.clone()),
-        entry_leader: Some(shell.clone()),
-        entry: Some(Arc::new(Entry {
-            source_ip: Some([192, 0, 2, 7].into()),
-            own_session: Some(session()),
-            ..Entry::new(EntryType::Sshd, shell.key)
-        })),
-    }
+        entry_leader: Some(shell),
+        entry: Some(Arc::new(entry)),
+    };
+    Lineage { process: find, relatives: Arc::new(relatives) }
 }
 
 /// A process of which only the kernel's own name is known.
@@ -190,14 +191,8 @@ fn bare_lineage() -> Lineage {
         ..process(77, "", &[])
     };
     let entry = Entry::new(EntryType::Unknown, ProcessKey { start_ns: 1, tgid: 1, reserved: 0 });
-    Lineage {
-        process: Arc::new(process),
-        parent: None,
-        group_leader: None,
-        session_leader: None,
-        entry_leader: None,
-        entry: Some(Arc::new(entry)),
-    }
+    let relatives = Relatives { entry: Some(Arc::new(entry)), ..Relatives::default() };
+    Lineage { process: Arc::new(process), relatives: Arc::new(relatives) }
 }
 
 /// Everything that can be odd about a process, and a parent with very long arguments.
@@ -218,14 +213,14 @@ fn odd_lineage() -> Lineage {
     odd.executable.script = Some("/proc/self/fd/3".into());
     odd.executable.in_memory = Some(InMemory::Script);
     Arc::make_mut(&mut odd.credentials).effective = Capabilities(1 << 21);
-    Lineage {
-        process: Arc::new(odd),
+    let relatives = Relatives {
         parent: Some(Arc::new(parent)),
         group_leader: leader.clone(),
         session_leader: leader.clone(),
         entry_leader: leader,
-        ..ssh_lineage()
-    }
+        entry: ssh_lineage().entry.clone(),
+    };
+    Lineage { process: Arc::new(odd), relatives: Arc::new(relatives) }
 }
 
 /// A login as sshd tells it.
@@ -345,7 +340,7 @@ fn attached(from: u64) -> Vec<Event> {
     ];
     let mut all: Vec<Event> =
         (from..).zip(bodies).map(|(sequence, body)| event(sequence, body, Some(ssh_lineage()))).collect();
-    all.push(Event { attached: vec![attached], ..event(from + 3, Body::EXEC, Some(ssh_lineage())) });
+    all.push(Event { attached: Box::new([attached]), ..event(from + 3, Body::EXEC, Some(ssh_lineage())) });
     all
 }
 
@@ -415,10 +410,10 @@ fn containers(from: u64) -> Vec<Event> {
     let crowded = Container { pod: Some(Arc::new(crowded)), image: Some(untagged), ..container() };
     let alone = Container { id: "1a".repeat(32).into(), ..Container::default() };
     let cases = [
-        (Body::ContainerStarted(privileged()), container(), Enrichment::Complete),
-        (Body::ContainerEntered(confined(SeccompMode::Filter)), bare, Enrichment::Partial),
-        (Body::ContainerStarted(confined(SeccompMode::Strict)), crowded, Enrichment::Complete),
-        (Body::ContainerStarted(confined(SeccompMode::Unknown)), alone, Enrichment::None),
+        (Body::ContainerStarted(Arc::new(privileged())), container(), Enrichment::Complete),
+        (Body::ContainerEntered(Arc::new(confined(SeccompMode::Filter))), bare, Enrichment::Partial),
+        (Body::ContainerStarted(Arc::new(confined(SeccompMode::Strict))), crowded, Enrichment::Complete),
+        (Body::ContainerStarted(Arc::new(confined(SeccompMode::Unknown))), alone, Enrichment::None),
         (Body::EXEC, container(), Enrichment::Complete),
         (Body::ContainerEscaped, container(), Enrichment::Complete),
     ];
@@ -442,7 +437,12 @@ fn containers(from: u64) -> Vec<Event> {
             })),
             ..Entry::new(EntryType::KubectlExec, inside.key)
         };
-        Lineage { process: inside.clone(), entry_leader: Some(inside), entry: Some(Arc::new(entry)), ..ssh_lineage() }
+        let relatives = Relatives {
+            entry_leader: Some(inside.clone()),
+            entry: Some(Arc::new(entry)),
+            ..Relatives::clone(&ssh_lineage().relatives)
+        };
+        Lineage { process: inside, relatives: Arc::new(relatives) }
     };
     (from..)
         .zip(cases)
@@ -479,7 +479,7 @@ fn agent(from: u64) -> Vec<Event> {
         AgentEvent::Changed { message: "the API server went away".into() },
         AgentEvent::Stopped { reason: "SIGTERM".into(), counters: counters() },
     ];
-    (from..).zip(all).map(|(sequence, agent)| event(sequence, Body::Agent(agent), None)).collect()
+    (from..).zip(all).map(|(sequence, agent)| event(sequence, Body::Agent(Arc::new(agent)), None)).collect()
 }
 
 fn files(from: u64) -> Vec<Event> {

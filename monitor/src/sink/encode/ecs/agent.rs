@@ -7,10 +7,11 @@ use crate::{
 
 /// `event.reason` of an agent's event.
 pub(super) fn reason(body: &Body) -> Option<&str> {
-    match body {
-        Body::Agent(
-            AgentEvent::Stopped { reason, .. } | AgentEvent::Lost(Loss { cause: LossCause::Sink { reason, .. }, .. }),
-        ) => Some(reason),
+    let Body::Agent(agent) = body else { return None };
+    match &**agent {
+        AgentEvent::Stopped { reason, .. } | AgentEvent::Lost(Loss { cause: LossCause::Sink { reason, .. }, .. }) => {
+            Some(reason)
+        }
         _ => None,
     }
 }

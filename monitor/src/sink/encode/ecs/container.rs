@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter, Write};
 use super::capabilities::Sets;
 use crate::{
     event::{Container, HostNamespace, Pod, SecurityContext},
-    sink::encode::json::Object,
+    sink::encode::json::{Fields, Object},
 };
 
 /// How many labels of a pod an event brings along. Who may create pods decides how many there are.
@@ -15,7 +15,7 @@ const LABELS: usize = 64;
 pub(super) fn fields(
     container: Option<&Container>,
     context: Option<&SecurityContext>,
-    cluster: &[u8],
+    cluster: &Fields,
     top: &mut Object<'_>,
 ) {
     top.object("container", |fields| {

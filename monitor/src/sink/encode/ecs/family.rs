@@ -5,7 +5,7 @@ use std::{ptr, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Body, Container, EntryType, Event, Lineage};
+use crate::event::{Body, Container, EntryType, Event, Relatives};
 
 /// The tail of some lines.
 pub type Tail = Arc<[u8]>;
@@ -19,19 +19,19 @@ const REMEMBERED_BYTES: usize = 2 << 20;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Families {
     /// With what their keys point at, which is held on to, so that nothing else can be there.
-    made: FxHashMap<Key, (Lineage, Option<Arc<Container>>, Tail)>,
+    made: FxHashMap<Key, (Held, Tail)>,
     bytes: usize,
 }
+
+/// What a key points at.
+type Held = (Arc<Relatives>, Option<Arc<Container>>);
 
 /// All that such a tail depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    // Where each of them is.
-    parent: usize,
-    group_leader: usize,
-    session_leader: usize,
-    entry_leader: usize,
-    entry: usize,
+    /// Where they are.
+    relatives: usize,
+    /// Where it is.
     container: usize,
     /// The entry's, which is found out after its first event was made.
     entry_type: Option<EntryType>,
@@ -52,7 +52,7 @@ impl Families {
         }
         if let Some(lineage) = &event.lineage {
             self.bytes += tail.len();
-            self.made.insert(key, (lineage.clone(), event.container.clone(), Arc::clone(&tail)));
+            self.made.insert(key, ((Arc::clone(&lineage.relatives), event.container.clone()), Arc::clone(&tail)));
         }
         tail
     }
@@ -61,25 +61,21 @@ impl Families {
 impl Key {
     /// None where an event's line has a tail of its own.
     pub(super) fn of(event: &Event) -> Option<Self> {
-        let Lineage { process, parent, group_leader, session_leader, entry_leader, entry } = event.lineage.as_ref()?;
+        let lineage = event.lineage.as_ref()?;
+        let Relatives { group_leader, session_leader, entry_leader, entry, .. } = &*lineage.relatives;
         let own = match event.body {
             Body::End(_) | Body::ContainerStarted(_) | Body::ContainerEntered(_) => true,
-            _ => [group_leader, session_leader, entry_leader].into_iter().flatten().any(|it| it.key == process.key),
+            _ => [group_leader, session_leader, entry_leader]
+                .into_iter()
+                .flatten()
+                .any(|it| it.key == lineage.process.key),
         };
         (!own).then(|| Self {
-            parent: place(parent.as_ref()),
-            group_leader: place(group_leader.as_ref()),
-            session_leader: place(session_leader.as_ref()),
-            entry_leader: place(entry_leader.as_ref()),
-            entry: place(entry.as_ref()),
-            container: place(event.container.as_ref()),
+            relatives: Arc::as_ptr(&lineage.relatives).addr(),
+            container: event.container.as_ref().map_or(ptr::null(), Arc::as_ptr).addr(),
             entry_type: entry.as_ref().map(|entry| entry.entry_type()),
         })
     }
-}
-
-fn place<T>(of: Option<&Arc<T>>) -> usize {
-    of.map_or(ptr::null(), Arc::as_ptr).addr()
 }
 
 #[cfg(test)]
@@ -90,8 +86,8 @@ mod tests {
     fn child_of_another() -> Event {
         let mut event = samples::exec();
         let lineage = event.lineage.as_mut().expect("it has one");
-        lineage.parent = Some(Arc::new(Process::clone(&lineage.process)));
-        (lineage.group_leader, lineage.session_leader, lineage.entry_leader) = (None, None, None);
+        let parent = Some(Arc::new(Process::clone(&lineage.process)));
+        lineage.relatives = Arc::new(Relatives { parent, ..Relatives::default() });
         event
     }
 

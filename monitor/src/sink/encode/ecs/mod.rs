@@ -19,7 +19,7 @@ use self::{
 };
 use super::{
     fields::ECS_VERSION,
-    json::{self, Object},
+    json::{self, Fields, Object},
     sentence,
 };
 use crate::event::{Alert, Body, Container, End, Event, Kind, Node, Timestamp};
@@ -32,15 +32,15 @@ const CONTAINERS: usize = 1_024;
 pub struct Encoder {
     node: Arc<Node>,
     /// `ecs`, `host` and `agent`, the same on every event but the agent's own.
-    constant: Vec<u8>,
+    constant: Fields,
     /// The same on the agent's own, which say more of the node.
-    constant_of_agent: Vec<u8>,
+    constant_of_agent: Fields,
     /// The fields of `orchestrator` that are the same on every event; empty outside a known cluster.
-    cluster: Vec<u8>,
+    cluster: Fields,
     /// What `event` begins with where a program was executed, and where it has ended too: nearly every line.
-    executions: [Vec<u8>; 2],
+    executions: [Fields; 2],
     shared: process::Shared,
-    containers: Memo<Container, Vec<u8>>,
+    containers: Memo<Container, Fields>,
     families: Families,
 }
 
@@ -49,12 +49,12 @@ impl Encoder {
     pub fn new(node: Arc<Node>) -> Self {
         let [constant, constant_of_agent] =
             [false, true].map(|whole| json::fields(|top| constant_fields(&node, whole, top)));
-        let mut cluster = Vec::new();
-        if let Some(name) = node.cluster.as_deref().filter(|name| !name.is_empty()) {
-            let mut fields = Object::new(&mut cluster);
-            fields.text("type", "kubernetes");
-            fields.object("cluster", |cluster| cluster.text("name", name));
-        }
+        let cluster = json::fields(|fields| {
+            if let Some(name) = node.cluster.as_deref().filter(|name| !name.is_empty()) {
+                fields.text("type", "kubernetes");
+                fields.object("cluster", |cluster| cluster.text("name", name));
+            }
+        });
         let some_end = End { exit_code: None, time: Timestamp::UNIX_EPOCH, lived_ns: 0 };
         let execution = |end| json::fields(|fields| class(Kind::Event, &Body::Exec { end }, fields));
         let executions = [None, Some(some_end)].map(execution);
@@ -153,7 +153,7 @@ impl Encoder {
     /// and those that enter it.
     fn container(&mut self, event: &Event, top: &mut Object<'_>) {
         let context = match &event.body {
-            Body::ContainerStarted(context) | Body::ContainerEntered(context) => Some(context),
+            Body::ContainerStarted(context) | Body::ContainerEntered(context) => Some(&**context),
             _ => None,
         };
         match (&event.container, context) {

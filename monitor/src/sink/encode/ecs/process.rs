@@ -9,7 +9,7 @@ use crate::{
     },
     sink::encode::{
         command_line::{self, Quoting},
-        json::{self, Object},
+        json::{self, Fields, Object},
     },
 };
 
@@ -35,20 +35,20 @@ pub(super) struct Shared {
 #[derive(Clone, Debug)]
 struct Relative {
     /// Which process it is.
-    identity: Vec<u8>,
+    identity: Fields,
     /// As the leader of others.
-    leader: Vec<u8>,
+    leader: Fields,
     /// As the parent of others.
-    parent: Vec<u8>,
+    parent: Fields,
 }
 
 /// As whom a process acts.
 #[derive(Clone, Debug)]
 struct Actor {
     /// The fields of `user`.
-    user: Vec<u8>,
+    user: Fields,
     /// All users and groups of the process.
-    all: Vec<u8>,
+    all: Fields,
 }
 
 impl Shared {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    event::{Entry, EntryType, Lineage},
+    event::{Entry, EntryType, Lineage, Relatives},
     sink::encode::{check_line, escape, fields, fields::Kind, samples},
 };
 
@@ -55,17 +55,20 @@ fn a_line_is_the_same_whatever_was_encoded_before() {
     fn lineage(event: &mut Event) -> &mut Lineage {
         event.lineage.as_mut().expect("it has one")
     }
+    fn relatives(event: &mut Event) -> &mut Relatives {
+        Arc::make_mut(&mut lineage(event).relatives)
+    }
     let changes: [Change; 9] = [
         |_| {},
         |event| lineage(event).process = Arc::clone(lineage(&mut samples::exec()).parent.as_ref().expect("it has one")),
-        |event| lineage(event).parent = None,
-        |event| lineage(event).group_leader = Some(Arc::clone(&lineage(event).process)),
-        |event| lineage(event).session_leader = None,
-        |event| lineage(event).entry_leader = None,
+        |event| relatives(event).parent = None,
+        |event| relatives(event).group_leader = Some(Arc::clone(&lineage(event).process)),
+        |event| relatives(event).session_leader = None,
+        |event| relatives(event).entry_leader = None,
         |event| event.container = samples::all().into_iter().find_map(|event| event.container),
         |event| {
             let entry = lineage(event).entry.as_deref().expect("it has one").clone();
-            lineage(event).entry = Some(Arc::new(Entry { observed: EntryType::At, source_ip: None, ..entry }));
+            relatives(event).entry = Some(Arc::new(Entry { observed: EntryType::At, source_ip: None, ..entry }));
         },
         |event| event.body = Body::End(samples::end(1)),
     ];

@@ -91,9 +91,11 @@ fn action(event: &Event) -> (Label, &'static str) {
         Body::ContainerEscaped => ("escaped", BOLD_RED),
         Body::File(_) => ("file", ""),
         Body::Maintenance(_) => ("upkeep", BLUE),
-        Body::Agent(AgentEvent::Lost(_)) => ("LOST", BOLD_RED),
-        Body::Agent(AgentEvent::Counted(_)) => ("counted", DIM),
-        Body::Agent(_) => ("agent", BLUE),
+        Body::Agent(agent) => match **agent {
+            AgentEvent::Lost(_) => ("LOST", BOLD_RED),
+            AgentEvent::Counted(_) => ("counted", DIM),
+            _ => ("agent", BLUE),
+        },
     };
     (Label::Word(word), style)
 }

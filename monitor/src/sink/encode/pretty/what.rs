@@ -58,7 +58,9 @@ pub(super) fn write(event: &Event, line: &mut Line<'_>) {
         }
         (Body::LoginFailed(login), _) => failed(login, line),
         (Body::UserChanged(change), _) => changed(change, line),
-        (Body::Agent(AgentEvent::Started { sensors, missing }), _) => coverage(sensors, missing, line),
+        (Body::Agent(agent), _) if let AgentEvent::Started { sensors, missing } = &**agent => {
+            coverage(sensors, missing, line);
+        }
         _ => {
             if let Some(sentence) = sentence::of(event) {
                 line.limited(TEXT_LIMIT, |line| line.put(sentence));

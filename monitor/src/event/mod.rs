@@ -53,7 +53,7 @@ pub struct Event {
     pub attached: Box<[Arc<Attached>]>,
 }
 
-const _: () = assert!(size_of::<Event>() <= 128, "it is moved several times on its way");
+const _: () = assert!(size_of::<Event>() <= 128, "it is moved several times, and more takes a call of memcpy each");
 
 /// What happened.
 #[derive(Clone, Debug)]

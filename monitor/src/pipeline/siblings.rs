@@ -12,7 +12,7 @@ const REMEMBERED: usize = 64;
 #[derive(Debug)]
 pub(super) struct Siblings([Option<Arc<Relatives>>; REMEMBERED]);
 
-/// Those that a process hangs from, as they were found.
+/// Those that a process hangs from, as they were found: borrowed, since most often they are shared already and need not be counted.
 pub(super) struct Found<'a> {
     pub(super) parent: Option<&'a Arc<Process>>,
     pub(super) group_leader: Option<&'a Arc<Process>>,

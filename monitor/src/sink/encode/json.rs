@@ -16,6 +16,8 @@ use super::{escape, timestamp};
 
 /// How many bytes a key has at most: each level of the names in [`super::fields`].
 const KEY_MAX: usize = 24;
+/// How many bytes of encoded fields are copied at once, by a few moves.
+const PIECE: usize = 32;
 
 /// An object that is being written: its fields, without the braces.
 pub(super) struct Object<'a> {
@@ -289,7 +291,7 @@ impl<'a> Object<'a> {
 /// has the next instructions wait.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields {
-    pieces: Vec<[u8; 32]>,
+    pieces: Vec<[u8; PIECE]>,
     length: usize,
 }
 
@@ -301,7 +303,7 @@ impl Fields {
 
     fn append_to(&self, out: &mut Vec<u8>) {
         let end = out.len() + self.length;
-        out.reserve(self.pieces.len() * 32);
+        out.reserve(self.pieces.len() * PIECE);
         for piece in &self.pieces {
             out.extend_from_slice(piece);
         }
@@ -314,7 +316,7 @@ pub(super) fn fields(write: impl FnOnce(&mut Object<'_>)) -> Fields {
     let mut out = Vec::new();
     write(&mut Object::new(&mut out));
     let length = out.len();
-    out.resize(length.next_multiple_of(32), 0);
+    out.resize(length.next_multiple_of(PIECE), 0);
     Fields { pieces: out.as_chunks().0.to_vec(), length }
 }
 
@@ -444,6 +446,14 @@ mod tests {
     fn every_key_that_is_emitted_has_room() {
         for field in crate::sink::encode::fields::all() {
             assert!(field.name.split('.').all(|key| key.len() <= KEY_MAX), "{}", field.name);
+        }
+    }
+
+    #[test]
+    fn fields_of_any_length_are_whole() {
+        for length in 0..3 * PIECE {
+            let text = "x".repeat(length + 1);
+            assert_eq!(object(|top| top.text("a", &text)), format!("\"a\":\"{text}\""));
         }
     }
 

@@ -542,7 +542,9 @@ impl Pipeline {
     }
 
     /// Numbers an event, and the alert that it gives rise to.
-    fn number(&mut self, mut event: Event) {
+    fn number(&mut self, event: Event) {
+        self.out.push(event);
+        let Some(event) = self.out.last_mut() else { return };
         event.sequence = self.next_sequence;
         self.next_sequence += 1;
         if let Some(known) = self.maintenances.known()
@@ -552,14 +554,9 @@ impl Pipeline {
         {
             event.maintenance = Some(Arc::clone(known));
         }
-        self.entries.note(&event);
-        let alert = alert(&event).map(|alert| Event {
-            sequence: self.next_sequence,
-            alert: Some(Arc::new(alert)),
-            ..event.clone()
-        });
-        self.out.push(event);
-        if let Some(alert) = alert {
+        self.entries.note(event);
+        if let Some(alert) = alert(event) {
+            let alert = Event { sequence: self.next_sequence, alert: Some(Arc::new(alert)), ..event.clone() };
             self.next_sequence += 1;
             self.entries.note(&alert);
             self.out.push(alert);

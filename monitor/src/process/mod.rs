@@ -5,6 +5,7 @@ mod decode;
 mod intern;
 mod key;
 pub mod login;
+mod numbers;
 pub mod proc_text;
 mod redact;
 pub mod seed;

@@ -5,12 +5,15 @@
 //! kernel side says that nobody runs their program any more. Beyond [`FOREBEARS_MAX`] of those, and beyond [`LIVE_MAX`] in all,
 //! the oldest goes. What is kept of long command lines is cut, so that arguments cannot fill memory.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use postern_ebpf::abi::{ExecBody, ProcessKey};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::key::to_tick;
+use super::{key::to_tick, numbers::ByNumber};
 use crate::event::{Entry, Lineage, Process, Relatives};
 
 /// How long an ended process is remembered, in nanoseconds.
@@ -56,7 +59,7 @@ impl Known {
 #[derive(Default)]
 pub struct ProcessTable {
     /// Whoever has a pid now, or had it last.
-    by_pid: FxHashMap<u32, Known>,
+    by_pid: HashMap<u32, Known, ByNumber>,
     /// Those whose pid another has now.
     former: FxHashMap<ProcessKey, Known>,
     /// In the order in which they were added, for the bound.

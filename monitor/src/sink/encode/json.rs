@@ -273,10 +273,12 @@ impl<'a> Object<'a> {
     fn key(&mut self, key: &'static str) {
         self.separate();
         // All of it at once, which takes one look whether there is room.
-        let mut text = [b'"'; KEY_MAX + 3];
-        text[1..=key.len()].copy_from_slice(key.as_bytes());
-        text[key.len() + 2] = b':';
-        self.out.extend_from_slice(&text[..key.len() + 3]);
+        let end = self.out.len() + key.len() + 3;
+        if let Some(text) = room(self.out, [b'"'; KEY_MAX + 3]) {
+            text[1..=key.len()].copy_from_slice(key.as_bytes());
+            text[key.len() + 2] = b':';
+        }
+        self.out.truncate(end);
     }
 
     fn separate(&mut self) {
@@ -421,15 +423,22 @@ impl Write for Plain<'_> {
 
 fn decimal(out: &mut Vec<u8>, mut value: u64) {
     let count = value.checked_ilog10().map_or(1, |log| log as usize + 1);
-    let mut digits = [0; 20];
-    for digit in digits[..count].iter_mut().rev() {
-        *digit = b'0' + (value % 10) as u8;
-        value /= 10;
-    }
-    // All of them, since to copy a known number of bytes takes no call.
     let end = out.len() + count;
-    out.extend_from_slice(&digits);
+    if let Some(digits) = room(out, [0; 20]) {
+        for digit in digits[..count].iter_mut().rev() {
+            *digit = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+    }
     out.truncate(end);
+}
+
+/// Appends what a text begins as, for the rest of it to be written where it belongs: whoever puts it together elsewhere, byte by
+/// byte, and copies it at once, waits until all that was written before has reached the cache.
+#[inline(always)]
+pub(super) fn room<const LENGTH: usize>(out: &mut Vec<u8>, text: [u8; LENGTH]) -> Option<&mut [u8; LENGTH]> {
+    out.extend_from_slice(&text);
+    out.last_chunk_mut()
 }
 
 #[cfg(test)]

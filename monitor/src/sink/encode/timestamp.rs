@@ -5,6 +5,8 @@ use std::io::Write as _;
 
 use jiff::Timestamp;
 
+use super::json::room;
+
 /// The digits of each number below a hundred.
 const PAIRS: [[u8; 2]; 100] = {
     let mut pairs = [[0; 2]; 100];
@@ -26,21 +28,20 @@ pub(super) fn write(out: &mut Vec<u8>, value: Timestamp) {
     };
     let of_day = seconds.rem_euclid(DAY) as u32;
     let nanoseconds = nanoseconds.unsigned_abs();
-    let mut text = *b"0000-00-00T00:00:00.000000000Z";
-    pair::<0>(&mut text, year / 100);
-    pair::<2>(&mut text, year);
-    pair::<5>(&mut text, month);
-    pair::<8>(&mut text, day);
-    pair::<11>(&mut text, of_day / 3_600);
-    pair::<14>(&mut text, of_day / 60 % 60);
-    pair::<17>(&mut text, of_day % 60);
+    let Some(text) = room(out, *b"0000-00-00T00:00:00.000000000Z") else { return };
+    pair::<0>(text, year / 100);
+    pair::<2>(text, year);
+    pair::<5>(text, month);
+    pair::<8>(text, day);
+    pair::<11>(text, of_day / 3_600);
+    pair::<14>(text, of_day / 60 % 60);
+    pair::<17>(text, of_day % 60);
     // Each of them by itself, so that none waits for another.
-    pair::<20>(&mut text, nanoseconds / 10_000_000);
-    pair::<22>(&mut text, nanoseconds / 100_000);
-    pair::<24>(&mut text, nanoseconds / 1_000);
-    pair::<26>(&mut text, nanoseconds / 10);
+    pair::<20>(text, nanoseconds / 10_000_000);
+    pair::<22>(text, nanoseconds / 100_000);
+    pair::<24>(text, nanoseconds / 1_000);
+    pair::<26>(text, nanoseconds / 10);
     text[28] = b'0' + (nanoseconds % 10) as u8;
-    out.extend_from_slice(&text);
 }
 
 /// Puts the last two digits of a number at `AT`.

@@ -2,9 +2,9 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, ProgramArray, RingBuf},
 };
-use postern_ebpf::abi::{HookCounters, HookId, Settings, TaskState};
+use postern_ebpf::abi::{CpuAccount, Settings, TaskState};
 
 use crate::hooks::ExecRecord;
 
@@ -40,13 +40,9 @@ pub static FORKED: LruHashMap<u32, TaskState> = LruHashMap::with_max_entries(8_1
 #[map]
 pub static WANT_FORKED: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Accounting, by [`HookId`].
+/// Accounting, one for each CPU: resized at load to their number.
 #[map]
-pub static COUNTERS: PerCpuArray<HookCounters> = PerCpuArray::with_max_entries(HookId::ALL.len() as u32, 0);
-
-/// The sequence number that the CPU's next record gets.
-#[map]
-pub static NEXT_SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub static ACCOUNTS: Array<CpuAccount> = Array::with_max_entries(1, 0);
 
 /// Always empty: programs that call into it keep their own stack (`stack.rs`).
 #[map]

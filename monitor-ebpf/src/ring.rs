@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use postern_ebpf::abi::{Header, HookCounters, HookId, RecordKind};
 
-use crate::maps::{COUNTERS, LAST_WAKE, NEXT_SEQUENCE, RING, SETTINGS};
+use crate::maps::{ACCOUNTS, LAST_WAKE, RING, SETTINGS};
 
 /// How long after a wake-up no other is due, in nanoseconds: user space that is behind would otherwise be woken for each record,
 /// and fall further behind.
@@ -37,7 +37,7 @@ impl Account {
     /// Counts the hook as seen.
     #[inline(always)]
     pub fn seen(hook: HookId) -> Option<Self> {
-        let counters = COUNTERS.get_ptr_mut(hook as u32)?;
+        let counters = counters(hook)?;
         // The kernel runs a tracepoint's program to its end before it runs it again on the same CPU.
         let account = Self { counters, is_shared: matches!(hook, HookId::Pam | HookId::Syslog) };
         // SAFETY: the map's value lives as long as the program, and is aligned.
@@ -97,6 +97,15 @@ impl Account {
     }
 }
 
+/// This CPU's counters at a hook.
+#[inline(always)]
+fn counters(hook: HookId) -> Option<*mut HookCounters> {
+    // SAFETY: a helper without arguments.
+    let account = ACCOUNTS.get_ptr_mut(unsafe { bpf_get_smp_processor_id() })?;
+    // SAFETY: the map's value lives as long as the program, and is aligned.
+    Some(unsafe { (&raw mut (*account).hooks).cast::<HookCounters>().add(hook as usize) })
+}
+
 /// Adds one, whoever else does.
 #[inline(always)]
 fn add(counter: *mut u64) {
@@ -109,7 +118,7 @@ fn add(counter: *mut u64) {
 /// Counts a process that there is no room for to remember. Not part of any hook's sum.
 #[inline(always)]
 pub fn untracked(hook: HookId) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(hook as u32) {
+    if let Some(counters) = counters(hook) {
         // SAFETY: as in `Account::seen`.
         add(unsafe { &raw mut (*counters).untracked });
     }
@@ -121,13 +130,13 @@ pub fn header(kind: RecordKind, length: usize) -> Header {
     // SAFETY: helpers without arguments.
     let (time_ns, cpu) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_smp_processor_id()) };
     let mut sequence = 0;
-    if let Some(next) = NEXT_SEQUENCE.get_ptr_mut(0) {
+    if let Some(account) = ACCOUNTS.get_ptr_mut(cpu) {
         // Kernels before 5.12 have no atomic fetch-and-add. Two uprobes that preempt each other right here would get
         // the same number: user space counts records too, and takes a number seen twice for what it is.
         // SAFETY: the map's value lives as long as the program, and is aligned.
         unsafe {
-            sequence = *next;
-            *next = sequence + 1;
+            sequence = (*account).next_sequence;
+            (*account).next_sequence = sequence + 1;
         }
     }
     Header { time_ns, sequence, length: length as u32, cpu: cpu as u16, kind: kind as u16 }

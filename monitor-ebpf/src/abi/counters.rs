@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Each attach point that yields records, in the order of the `COUNTERS` map.
+/// Each attach point that yields records, in the order of [`CpuAccount::hooks`].
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HookId {
@@ -32,6 +32,21 @@ impl HookId {
             Self::Syslog => "syslog",
         }
     }
+}
+
+/// What one CPU counts. What every exec touches stands together: a map for each CPU's values would take one line of cache more for
+/// the way to each.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct CpuAccount {
+    /// Always zero.
+    pub reserved: u64,
+    /// The sequence number of its next record.
+    pub next_sequence: u64,
+    /// At each hook, by [`HookId`].
+    pub hooks: [HookCounters; HookId::ALL.len()],
+    /// Always zero: no line of cache is two CPUs'.
+    pub apart: [u64; 8],
 }
 
 /// What one CPU counted at one hook.

@@ -16,7 +16,7 @@ mod settings;
 mod task;
 
 pub use caller::Caller;
-pub use counters::{HookCounters, HookId};
+pub use counters::{CpuAccount, HookCounters, HookId};
 pub use exec::{Credentials, ExecBody, ExecFlags, FileIdentity, Namespaces, TailLengths, Tty};
 pub use exit::ExitBody;
 pub use fields::{ABSENT, FIELDS, Field, KernelFields};

@@ -8,13 +8,11 @@ use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
-use postern_ebpf::abi::{
-    EntryMark, ExecBody, ExecFlags, Header, HookId, LoginClass, ProcessKey, RecordKind, TailLengths, TaskState,
-};
+use postern_ebpf::abi::{EntryMark, ExecBody, ExecFlags, HookId, LoginClass, ProcessKey, RecordKind, TaskState};
 
 use super::{
+    record::{ExecRecord, Part},
     servers::is_server,
-    tail::{Part, Tail},
 };
 use crate::{
     kernel::{Address, File, Pointer, Task, Typed, offset},
@@ -22,21 +20,6 @@ use crate::{
     ring::{Account, header},
     tasks,
 };
-
-#[repr(C)]
-pub struct ExecRecord {
-    pub header: Header,
-    pub body: ExecBody,
-    pub tail: Tail,
-}
-
-impl ExecRecord {
-    /// How long it is as far as it is filled.
-    #[inline(always)]
-    pub fn length(&self) -> usize {
-        size_of::<Header>() + size_of::<ExecBody>() + self.tail.used()
-    }
-}
 
 const PIDTYPE_PGID: u64 = 2;
 const PIDTYPE_SID: u64 = 3;
@@ -72,8 +55,8 @@ fn exec<P: Pointer>(task: Task<P>, old_tid: u32, bprm: P) -> i32 {
         || record.body.namespaces.mnt != task.parent().mnt_namespace();
     let length = record.length();
     record.header = header(RecordKind::Exec, length);
-    if length <= size_of::<ExecRecord>() {
-        account.submit((&raw const *record).cast(), length, &record.header, urgent);
+    if length <= ExecRecord::LENGTH_MAX {
+        account.submit(record.start(), length, &record.header, urgent);
     } else {
         account.lost();
     }
@@ -151,56 +134,56 @@ pub fn fill_body<P: Pointer>(body: &mut ExecBody, task: Task<P>, old_tid: u32, l
 
 #[inline(always)]
 fn fill_tail<P: Pointer>(record: &mut ExecRecord, task: Task<P>, bprm: P, file: File<P>) {
-    let ExecRecord { body, tail, .. } = record;
-    body.tail = TailLengths::default();
+    // One by one: together they would take a call.
+    (record.body.tail.argv, record.body.tail.interpreter, record.body.tail.environment) = (0, 0, 0);
     let mm = task.mm();
     let start = mm.at(offset!(mm_arg_start)).read::<u64>();
     let total = mm.at(offset!(mm_arg_end)).read::<u64>().wrapping_sub(start);
-    body.argv_total = total as u32;
+    record.body.argv_total = total as u32;
     if total > ExecBody::ARGV_MAX as u64 {
-        body.flags |= ExecFlags::ARGV_CUT;
+        record.body.flags |= ExecFlags::ARGV_CUT;
     }
-    match tail.start_with_user(start, total) {
-        Some(length) => body.tail.argv = length,
-        None => body.flags |= ExecFlags::ARGV_UNREADABLE,
+    match record.start_with_user(start, total) {
+        Some(length) => record.body.tail.argv = length,
+        None => record.body.flags |= ExecFlags::ARGV_UNREADABLE,
     }
     let filename = Address(bprm.at(offset!(bprm_filename)).read());
     let interpreter = Address(bprm.at(offset!(bprm_interp)).read());
-    body.tail.filename = tail.string(filename);
+    record.body.tail.filename = record.string(filename);
     if filename != interpreter {
-        body.flags |= ExecFlags::SCRIPT;
-        body.tail.interpreter = tail.string(interpreter);
+        record.body.flags |= ExecFlags::SCRIPT;
+        record.body.tail.interpreter = record.string(interpreter);
         if script_is_memfd(task, filename) {
-            body.flags |= ExecFlags::SCRIPT_MEMFD;
+            record.body.flags |= ExecFlags::SCRIPT_MEMFD;
         }
     }
-    fill_paths(body, tail, task, file);
-    body.environment_total = 0;
-    if body.flags & ExecFlags::ENVIRONMENT != 0 {
+    fill_paths(record, task, file);
+    record.body.environment_total = 0;
+    if record.body.flags & ExecFlags::ENVIRONMENT != 0 {
         let start = mm.at(offset!(mm_env_start)).read::<u64>();
         let total = mm.at(offset!(mm_env_end)).read::<u64>().wrapping_sub(start);
-        body.environment_total = total as u32;
-        body.tail.environment = tail.environment(start, total).unwrap_or(0);
+        record.body.environment_total = total as u32;
+        record.body.tail.environment = record.environment(start, total).unwrap_or(0);
     }
 }
 
 /// Parts of the tail that every process has: the running file, the working directory, the cgroup.
 #[inline(always)]
-pub fn fill_paths<P: Pointer>(body: &mut ExecBody, tail: &mut Tail, task: Task<P>, file: File<P>) {
-    if tail.path(file.0.at(offset!(file_path))) == Part::Cut {
-        body.flags |= ExecFlags::PATH_CUT;
+pub fn fill_paths<P: Pointer>(record: &mut ExecRecord, task: Task<P>, file: File<P>) {
+    if record.path(file.0.at(offset!(file_path))) == Part::Cut {
+        record.body.flags |= ExecFlags::PATH_CUT;
     }
-    body.tail.executable = tail.part_length();
-    if tail.path(task.0.at(offset!(task_fs)).follow().at(offset!(fs_pwd))) == Part::Cut {
-        body.flags |= ExecFlags::PATH_CUT;
+    record.body.tail.executable = record.part_length();
+    if record.path(task.0.at(offset!(task_fs)).follow().at(offset!(fs_pwd))) == Part::Cut {
+        record.body.flags |= ExecFlags::PATH_CUT;
     }
-    body.tail.cwd = tail.part_length();
+    record.body.tail.cwd = record.part_length();
     let cgroup = task.cgroup();
-    body.cgroup_id = cgroup.at(offset!(kernfs_id)).read();
-    if tail.cgroup(cgroup) == Part::Cut {
-        body.flags |= ExecFlags::PATH_CUT;
+    record.body.cgroup_id = cgroup.at(offset!(kernfs_id)).read();
+    if record.cgroup(cgroup) == Part::Cut {
+        record.body.flags |= ExecFlags::PATH_CUT;
     }
-    body.tail.cgroup = tail.part_length();
+    record.body.tail.cgroup = record.part_length();
 }
 
 /// A script executed by its descriptor is named `/dev/fd/N` (`alloc_bprm` in fs/exec.c): the interpreter opens that

@@ -5,9 +5,9 @@ mod exit;
 mod fork;
 mod inherited;
 mod pam;
+mod record;
 mod seed;
 mod servers;
 mod syslog;
-mod tail;
 
-pub use exec::ExecRecord;
+pub use record::ExecRecord;

@@ -4,12 +4,13 @@
 //!
 //! `int bpf_iter_task(struct bpf_iter_meta *meta, struct task_struct *task)` (`kernel/bpf/task_iter.c`)
 
-use core::ffi::c_void;
-
 use aya_ebpf::{bindings::seq_file, helpers::generated::bpf_seq_write};
 use postern_ebpf::abi::{EntryMark, Header, ProcessKey, RecordKind, TailLengths};
 
-use super::exec::{ExecRecord, Lineage, fill_body, fill_paths};
+use super::{
+    exec::{Lineage, fill_body, fill_paths},
+    record::ExecRecord,
+};
 use crate::{
     kernel::{Address, File, Pointer, Task, Typed, offset},
     maps::EXEC_SCRATCH,
@@ -68,17 +69,17 @@ fn tell(sequence: Typed, task: Task<impl Pointer>, tgid: u32) {
     let file = File(task.mm().at(offset!(mm_exe_file)).follow());
     fill_body(&mut record.body, task, tgid, &lineage, file);
     record.body.comm = task.comm();
-    record.tail.start();
+    record.start_tail();
     record.body.tail = TailLengths::default();
     (record.body.argv_total, record.body.environment_total) = (0, 0);
-    fill_paths(&mut record.body, &mut record.tail, task, file);
+    fill_paths(record, task, file);
     let length = record.length();
     record.header =
         Header { time_ns: process.start_ns, sequence: 0, length: length as u32, cpu: 0, kind: RecordKind::Exec as u16 };
     // The next one begins at a multiple of eight bytes, too.
     let length = (length + 7) & !7;
-    if length <= size_of::<ExecRecord>() {
+    if length <= ExecRecord::LENGTH_MAX {
         // SAFETY: the verifier checks both pointers and the length. Where the reader's buffer is full the kernel asks again.
-        unsafe { bpf_seq_write(sequence.0 as *mut seq_file, (&raw const *record).cast::<c_void>(), length as u32) };
+        unsafe { bpf_seq_write(sequence.0 as *mut seq_file, record.start(), length as u32) };
     }
 }

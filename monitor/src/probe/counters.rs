@@ -1,30 +1,27 @@
 //! The kernel side's own accounting, summed over CPUs.
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray};
-use postern_ebpf::abi::{HookCounters, HookId};
+use aya::maps::{Array, Map, MapData, MapError};
+use postern_ebpf::abi::{CpuAccount, HookCounters, HookId};
 
-/// Reads the `COUNTERS` map.
-pub struct CounterReader(PerCpuArray<MapData, [u64; FIELDS]>);
+/// Reads the `ACCOUNTS` map.
+pub struct CounterReader(Array<MapData, [u64; WORDS]>);
 
-const FIELDS: usize = size_of::<HookCounters>() / size_of::<u64>();
+const WORDS: usize = size_of::<CpuAccount>() / size_of::<u64>();
 
 impl CounterReader {
     pub(super) fn new(map: Map) -> Result<Self, MapError> {
-        Ok(Self(PerCpuArray::try_from(map)?))
+        Ok(Self(Array::try_from(map)?))
     }
 
     /// The figures of every hook.
     pub fn read(&self) -> Result<Vec<(HookId, HookCounters)>, MapError> {
-        HookId::ALL.iter().map(|&hook| Ok((hook, self.hook(hook)?))).collect()
-    }
-
-    fn hook(&self, hook: HookId) -> Result<HookCounters, MapError> {
-        let mut sum = [0u64; FIELDS];
-        for cpu in self.0.get(&(hook as u32), 0)?.iter() {
-            for (total, value) in sum.iter_mut().zip(cpu) {
+        let mut sum = [0u64; WORDS];
+        for cpu in self.0.iter() {
+            for (total, value) in sum.iter_mut().zip(cpu?) {
                 *total += value;
             }
         }
-        Ok(zerocopy::transmute!(sum))
+        let CpuAccount { hooks, .. } = zerocopy::transmute!(sum);
+        Ok(HookId::ALL.into_iter().zip(hooks).collect())
     }
 }

@@ -14,7 +14,6 @@ mod tasks;
 
 use std::{
     fs, io,
-    num::NonZero,
     path::{Path, PathBuf},
 };
 
@@ -72,6 +71,14 @@ pub enum ProbeError {
     /// The kernel refused the programs or a map.
     #[error("the kernel refused the eBPF programs: {0}")]
     Load(#[from] aya::EbpfError),
+    /// It cannot be known for how many processors there must be room.
+    #[error("cannot read from {path} which processors there may be: {source}")]
+    Processors {
+        /// Where it should be.
+        path: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
     /// A program was refused or could not be attached, and nothing else gives what it gives.
     #[error("cannot attach {program}: {source}")]
     Attach {
@@ -128,11 +135,13 @@ impl Probe {
         };
         let mut programs = OBJECT.to_vec();
         offsets::set(&resolved.fields, &mut programs)?;
+        let processors = processors()?;
         let ebpf = EbpfLoader::new()
             .btf(Some(&types.0))
             .override_global("SETTINGS", told.as_bytes(), true)
             .map_max_entries("RING", settings.ring_bytes)
-            .map_max_entries("EXEC_SCRATCH", 1 + possible_cpus())
+            .map_max_entries("ACCOUNTS", processors)
+            .map_max_entries("EXEC_SCRATCH", 1 + processors)
             .load(&programs)?;
         Ok(Self { ebpf, missing: resolved.missing, tells_tasks: false })
     }
@@ -197,8 +206,8 @@ impl Probe {
 
     /// A reader of the hooks' counters; there is one.
     pub fn counters(&mut self) -> Result<CounterReader, ProbeError> {
-        let map = self.ebpf.take_map("COUNTERS").ok_or(ProbeError::Embedded("map COUNTERS"))?;
-        CounterReader::new(map).map_err(|source| ProbeError::Map { map: "COUNTERS", source })
+        let map = self.ebpf.take_map("ACCOUNTS").ok_or(ProbeError::Embedded("map ACCOUNTS"))?;
+        CounterReader::new(map).map_err(|source| ProbeError::Map { map: "ACCOUNTS", source })
     }
 
     /// Has the kernel side remember, or no longer, what processes were forked from that end without an exec of their own.
@@ -264,10 +273,26 @@ fn cgroup_hierarchy() -> CgroupHierarchy {
     }
 }
 
-fn possible_cpus() -> u32 {
-    aya::util::nr_cpus()
-        .ok()
-        .or_else(|| std::thread::available_parallelism().ok().map(NonZero::get))
-        .and_then(|count| u32::try_from(count).ok())
-        .unwrap_or(1)
+/// One more than the highest number that a processor may have.
+fn processors() -> Result<u32, ProbeError> {
+    const PATH: &str = "/sys/devices/system/cpu/possible";
+    let error = |source| ProbeError::Processors { path: PATH, source };
+    let possible = fs::read_to_string(PATH).map_err(error)?;
+    highest(&possible).and_then(|last| last.checked_add(1)).ok_or_else(|| error(io::ErrorKind::InvalidData.into()))
+}
+
+/// The highest of the kernel's list of processors, which may have gaps (Documentation/admin-guide/cputopology.rst).
+fn highest(processors: &str) -> Option<u32> {
+    processors.trim_end().rsplit(['-', ',']).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::highest;
+
+    #[test]
+    fn processors_with_gaps_between_them_all_have_room() {
+        let lists = [("0\n", Some(0)), ("0-3\n", Some(3)), ("0-3,8-11\n", Some(11)), ("0,5\n", Some(5)), ("\n", None)];
+        assert_eq!(lists.map(|(list, _)| highest(list)), lists.map(|(_, last)| last));
+    }
 }

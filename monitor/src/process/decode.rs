@@ -122,8 +122,7 @@ impl Decoder {
         let body = exec.body;
         let flags = body.flags;
         let is = |flag: u32| flags & flag != 0;
-        let mut executable = executable(&body.file);
-        executable.path = self.texts.path(exec.executable).into();
+        let mut executable = executable(self.texts.path(exec.executable), &body.file);
         executable.path_cut = is(ExecFlags::PATH_CUT);
         executable.script = is(ExecFlags::SCRIPT).then(|| printable(exec.filename));
         executable.in_memory = if is(ExecFlags::MEMFD) {
@@ -151,8 +150,7 @@ impl Decoder {
 
     /// A process that was there before the agent, in a container's cgroup or in none.
     pub fn seeded(&mut self, seed: &SeedProcess, of_container: bool) -> (Arc<Process>, KernelFacts) {
-        let mut executable = executable(&seed.file);
-        executable.path = self.texts.get(&seed.executable).into();
+        let mut executable = executable(self.texts.get(&seed.executable), &seed.file);
         let memfd = seed.deleted && seed.executable.starts_with(b"/memfd:");
         executable.in_memory = memfd.then_some(InMemory::Program);
         executable.deleted = seed.deleted && !memfd;
@@ -291,8 +289,16 @@ struct Raw<'a> {
     tty: Tty,
 }
 
-fn executable(file: &FileIdentity) -> Executable {
-    Executable { inode: file.inode, device: file.device_numbers(), ..Executable::default() }
+fn executable(path: Arc<str>, file: &FileIdentity) -> Executable {
+    Executable {
+        path: path.into(),
+        path_cut: false,
+        inode: file.inode,
+        device: file.device_numbers(),
+        script: None,
+        in_memory: None,
+        deleted: false,
+    }
 }
 
 fn facts(credentials: &RawCredentials, namespaces: Namespaces, inner_pid: u32) -> KernelFacts {

@@ -162,9 +162,10 @@ impl Publisher {
             if takers.peek().is_none() {
                 continue;
             }
-            let (range, tail) = written.write(event, &mut self.encoder);
-            for outlet in takers {
-                let (range, tail) = (range.clone(), tail.clone());
+            let (range, mut tail) = written.write(event, &mut self.encoder);
+            while let Some(outlet) = takers.next() {
+                let tail = if takers.peek().is_some() { tail.clone() } else { tail.take() };
+                let range = range.clone();
                 outlet.unsealed.push(Unsealed { sequence: event.sequence, kind, time: event.time, range, tail });
             }
             if written.memory.is_full() {

@@ -1,9 +1,9 @@
-//! The variable tail of an exec record: bytes one after the other, each read bounded so that the verifier can follow.
+//! An exec record under construction. Its tail is bytes one after the other, each read bounded so that the verifier can follow.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::offset_of};
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
-use postern_ebpf::abi::ExecBody;
+use postern_ebpf::abi::{ExecBody, Header};
 
 use crate::kernel::{Address, Pointer, offset};
 
@@ -18,13 +18,16 @@ const NAME: usize = 256;
 /// How far a cgroup path is followed: a pod's container is six deep, one in a nested cluster twelve.
 const CGROUP_DEPTH: usize = 20;
 
-/// The tail under construction. Positions live in memory and not in registers: the verifier then sees one state after
+/// A record under construction. Positions live in memory and not in registers: the verifier then sees one state after
 /// each part, instead of one for every way through it.
 #[repr(C)]
-pub struct Tail {
-    bytes: [u8; ROOM],
+pub struct ExecRecord {
+    // Before the record, whose first bytes are near in any case: its end is in memory that nobody else touches.
     used: u64,
     first: u64,
+    pub header: Header,
+    pub body: ExecBody,
+    tail: [u8; ROOM],
 }
 
 /// One part of the tail, as it came out.
@@ -43,27 +46,44 @@ enum Climbed {
     Cut,
 }
 
-impl Tail {
-    /// How many bytes are in it.
+impl ExecRecord {
+    /// The most that [`Self::length`] may be.
+    pub const LENGTH_MAX: usize = size_of::<Self>() - offset_of!(Self, header);
+
+    /// How long it is as far as it is filled, from its header on.
     #[inline(always)]
-    pub fn used(&self) -> usize {
+    pub fn length(&self) -> usize {
+        offset_of!(Self, tail) - offset_of!(Self, header) + self.used()
+    }
+
+    /// Where it begins, as user space gets it.
+    #[inline(always)]
+    pub fn start(&self) -> *const c_void {
+        // From the whole, so that all of it may be read from there.
+        // SAFETY: the header is within.
+        unsafe { (&raw const *self).byte_add(offset_of!(Self, header)).cast() }
+    }
+
+    /// How many bytes are in the tail.
+    #[inline(always)]
+    fn used(&self) -> usize {
         load(&self.used)
     }
 
-    /// Starts with nothing.
+    /// Starts the tail with nothing.
     #[inline(always)]
-    pub fn start(&mut self) {
+    pub fn start_tail(&mut self) {
         store(&mut self.used, 0);
     }
 
-    /// Starts with user memory; returns how many bytes were read, or `None` if it cannot be read.
+    /// Starts the tail with user memory; returns how many bytes were read, or `None` if it cannot be read.
     #[inline(always)]
     pub fn start_with_user(&mut self, from: u64, length: u64) -> Option<u32> {
-        self.start();
+        self.start_tail();
         let length = if length > ExecBody::ARGV_MAX as u64 { ExecBody::ARGV_MAX as u64 } else { length };
         // SAFETY: first in the tail, which has room for the longest.
         let result =
-            unsafe { bpf_probe_read_user(self.bytes.as_mut_ptr().cast(), length as u32, from as *const c_void) };
+            unsafe { bpf_probe_read_user(self.tail.as_mut_ptr().cast(), length as u32, from as *const c_void) };
         if result != 0 {
             return None;
         }
@@ -82,7 +102,7 @@ impl Tail {
         let length = if length > most { most } else { length };
         // SAFETY: the check above leaves room for the longest.
         let result = unsafe {
-            let target = self.bytes.as_mut_ptr().add(used).cast();
+            let target = self.tail.as_mut_ptr().add(used).cast();
             bpf_probe_read_user(target, length as u32, from as *const c_void)
         };
         if result != 0 {
@@ -101,7 +121,7 @@ impl Tail {
         }
         // SAFETY: the check above leaves room for PATH_MAX bytes.
         let length = unsafe {
-            let target = self.bytes.as_mut_ptr().add(used).cast();
+            let target = self.tail.as_mut_ptr().add(used).cast();
             bpf_probe_read_kernel_str(target, ExecBody::PATH_MAX as u32, from.0 as *const c_void)
         };
         if length <= 1 || length > ExecBody::PATH_MAX as i64 {
@@ -193,7 +213,7 @@ impl Tail {
         }
         // SAFETY: the check above leaves room for NAME bytes; the zero byte stands behind at most 255.
         unsafe {
-            let target = self.bytes.as_mut_ptr().add(used);
+            let target = self.tail.as_mut_ptr().add(used);
             if bpf_probe_read_kernel(target.cast(), length, name as *const c_void) != 0 {
                 return false;
             }
@@ -220,7 +240,7 @@ impl Tail {
             let name = node.at(offset!(kernfs_name)).read::<u64>();
             // SAFETY: the check above leaves room for NAME bytes.
             let length = unsafe {
-                let target = self.bytes.as_mut_ptr().add(used).cast();
+                let target = self.tail.as_mut_ptr().add(used).cast();
                 bpf_probe_read_kernel_str(target, NAME as u32, name as *const c_void)
             };
             if length <= 0 || length > NAME as i64 {

@@ -26,8 +26,8 @@ pub use login::{AuditChange, Login, LoginMethod, Refused, Source, Summary, Termi
 pub use maintenance::{Maintenance, MaintenanceStep};
 pub use node::Node;
 pub use process::{
-    Capabilities, Credentials, EntityId, Executable, InMemory, Lineage, Process, ProcessKey, ProgramPath, Relatives,
-    Terminal, User,
+    Capabilities, Credentials, EntityId, Executable, InMemory, Lineage, Process, ProcessKey, Program, ProgramPath,
+    Relatives, Terminal, User,
 };
 
 /// One thing that happened on the node.

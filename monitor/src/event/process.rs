@@ -1,6 +1,9 @@
 //! Processes, in the words of ECS.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 pub use postern_ebpf::abi::ProcessKey;
 
@@ -20,9 +23,7 @@ pub struct Process {
     /// The same in nanoseconds since boot: the node's clock may be set while it runs.
     pub start_ns: u64,
     /// What it runs.
-    pub executable: Executable,
-    /// `task_struct.comm`; what `ps` shows in its short form.
-    pub name: Arc<str>,
+    pub program: Arc<Program>,
     /// Its arguments, the program's own name first.
     pub args: Arguments,
     /// How many arguments were passed, those cut off included; `None` where nobody can say.
@@ -33,16 +34,40 @@ pub struct Process {
     pub args_unreadable: bool,
     /// Whether a value of an argument was replaced because it looks like a secret.
     pub args_redacted: bool,
+    /// Whether it was found running, when the agent started or after a loss, instead of seen at its exec.
+    pub seeded: bool,
+    /// Whether it was forked from the program that it runs, and never executed one itself.
+    pub forked: bool,
+}
+
+impl Deref for Process {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
+    }
+}
+
+impl DerefMut for Process {
+    /// For this process alone.
+    fn deref_mut(&mut self) -> &mut Program {
+        Arc::make_mut(&mut self.program)
+    }
+}
+
+/// What a process runs, where, as whom and at which terminal: most often the same as the one before it, and then shared.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// The file.
+    pub executable: Executable,
+    /// `task_struct.comm`; what `ps` shows in its short form.
+    pub name: Arc<str>,
     /// Working directory at the exec.
     pub working_directory: Arc<str>,
     /// Who it acts as.
     pub credentials: Arc<Credentials>,
     /// Its controlling terminal.
     pub terminal: Option<Terminal>,
-    /// Whether it was found running, when the agent started or after a loss, instead of seen at its exec.
-    pub seeded: bool,
-    /// Whether it was forked from the program that it runs, and never executed one itself.
-    pub forked: bool,
 }
 
 /// What identifies a process across events, runs and boots: 128 bits, shown in hexadecimal.
@@ -207,7 +232,7 @@ pub struct Relatives {
     pub entry: Option<Arc<Entry>>,
 }
 
-impl Process {
+impl Program {
     /// The file name of the executable.
     pub fn executable_name(&self) -> &str {
         self.executable.path.name()

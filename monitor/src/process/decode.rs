@@ -9,13 +9,14 @@ use postern_ebpf::abi::{Credentials as RawCredentials, ExecFlags, FileIdentity, 
 use super::{
     intern::Texts,
     key::{Identity, to_tick},
+    programs::Programs,
     redact::redact,
     seed::SeedProcess,
     text::printable,
     users::Passwd,
 };
 use crate::{
-    event::{Arguments, Capabilities, Credentials, Executable, InMemory, Process, Terminal, User},
+    event::{Arguments, Capabilities, Credentials, Executable, InMemory, Process, Program, Terminal, User},
     record::Exec,
 };
 
@@ -46,6 +47,7 @@ pub struct Decoder {
     users: Passwd,
     host: Namespaces,
     texts: Texts,
+    programs: Programs,
     /// Of the last few processes that acted as different users, whether the node's users are theirs, and what came of it.
     credentials: VecDeque<(RawCredentials, bool, Arc<Credentials>)>,
 }
@@ -65,6 +67,7 @@ impl Decoder {
             users,
             host,
             texts: Texts::default(),
+            programs: Programs::default(),
             credentials: VecDeque::new(),
         }
     }
@@ -85,6 +88,7 @@ impl Decoder {
     pub fn set_users(&mut self, users: Passwd) {
         self.users = users;
         self.credentials.clear();
+        self.programs = Programs::default();
     }
 
     /// The node's clock at `since_boot_ns` nanoseconds after boot.
@@ -122,30 +126,36 @@ impl Decoder {
         let body = exec.body;
         let flags = body.flags;
         let is = |flag: u32| flags & flag != 0;
-        let mut executable = executable(self.texts.path(exec.executable), &body.file);
-        executable.path_cut = is(ExecFlags::PATH_CUT);
-        executable.script = is(ExecFlags::SCRIPT).then(|| printable(exec.filename));
-        executable.in_memory = if is(ExecFlags::MEMFD) {
-            Some(InMemory::Program)
-        } else {
-            is(ExecFlags::SCRIPT_MEMFD).then_some(InMemory::Script)
-        };
-        executable.deleted = body.file.links == 0 && !is(ExecFlags::MEMFD);
-        let args_cut = is(ExecFlags::ARGV_CUT);
-        let working_directory = self.texts.path(exec.cwd);
         let facts = facts(&body.credentials, body.namespaces, body.inner_pid);
+        let is_of_node = self.is_of_node(&facts, of_container);
+        let program = self.programs.get(exec, is_of_node).unwrap_or_else(|| {
+            let mut executable = executable(self.texts.path(exec.executable), &body.file);
+            executable.path_cut = is(ExecFlags::PATH_CUT);
+            executable.script = is(ExecFlags::SCRIPT).then(|| printable(exec.filename));
+            executable.in_memory = if is(ExecFlags::MEMFD) {
+                Some(InMemory::Program)
+            } else {
+                is(ExecFlags::SCRIPT_MEMFD).then_some(InMemory::Script)
+            };
+            executable.deleted = body.file.links == 0 && !is(ExecFlags::MEMFD);
+            let program = Arc::new(Program {
+                executable,
+                name: self.texts.get(crate::record::until_zero(&body.comm)),
+                working_directory: self.texts.path(exec.cwd),
+                credentials: self.credentials(&body.credentials, is_of_node),
+                terminal: terminal(body.tty),
+            });
+            self.programs.put(exec, is_of_node, &program);
+            program
+        });
         let raw = Raw {
             key: body.process,
-            name: self.texts.get(crate::record::until_zero(&body.comm)),
             argv: exec.argv,
-            args_cut,
-            seeded: is(ExecFlags::FOUND),
-            of_container,
+            args_cut: is(ExecFlags::ARGV_CUT),
             args_unreadable: is(ExecFlags::ARGV_UNREADABLE),
-            credentials: &body.credentials,
-            tty: body.tty,
+            seeded: is(ExecFlags::FOUND),
         };
-        (self.process(raw, &facts, executable, working_directory), facts)
+        (self.process(raw, &facts, program), facts)
     }
 
     /// A process that was there before the agent, in a container's cgroup or in none.
@@ -155,19 +165,17 @@ impl Decoder {
         executable.in_memory = memfd.then_some(InMemory::Program);
         executable.deleted = seed.deleted && !memfd;
         let facts = facts(&seed.credentials, seed.namespaces, seed.inner_pid);
-        let raw = Raw {
-            key: seed.key,
+        let is_of_node = self.is_of_node(&facts, of_container);
+        let program = Program {
+            executable,
             name: self.texts.get(&seed.comm),
-            argv: &seed.argv,
-            args_cut: seed.argv_cut,
-            args_unreadable: false,
-            seeded: true,
-            of_container,
-            credentials: &seed.credentials,
-            tty: seed.tty,
+            working_directory: self.texts.get(&seed.cwd),
+            credentials: self.credentials(&seed.credentials, is_of_node),
+            terminal: terminal(seed.tty),
         };
-        let working_directory = self.texts.get(&seed.cwd);
-        (self.process(raw, &facts, executable, working_directory), facts)
+        let raw =
+            Raw { key: seed.key, argv: &seed.argv, args_cut: seed.argv_cut, args_unreadable: false, seeded: true };
+        (self.process(raw, &facts, Arc::new(program)), facts)
     }
 
     /// A process that was forked from `image` and has not executed: it runs the same program under its own key.
@@ -179,7 +187,7 @@ impl Decoder {
             start: self.time(key.start_ns),
             start_ns: key.start_ns,
             inner_pid: None,
-            name: printable(crate::record::until_zero(comm)),
+            program: Arc::new(Program { name: printable(crate::record::until_zero(comm)), ..Program::clone(image) }),
             forked: true,
             ..image.clone()
         }
@@ -194,30 +202,19 @@ impl Decoder {
             inner_pid: None,
             start: self.time(key.start_ns),
             start_ns: key.start_ns,
-            executable: Executable::default(),
-            name: printable(crate::record::until_zero(comm)),
+            program: Arc::new(Program { name: printable(crate::record::until_zero(comm)), ..Program::default() }),
             args: Arguments::of_text("".into()),
             args_count: None,
             args_cut: false,
             args_unreadable: false,
             args_redacted: false,
-            working_directory: "".into(),
-            credentials: Arc::default(),
-            terminal: None,
             seeded: true,
             forked: false,
         }
     }
 
-    fn process(
-        &mut self,
-        raw: Raw<'_>,
-        facts: &KernelFacts,
-        executable: Executable,
-        working_directory: Arc<str>,
-    ) -> Arc<Process> {
+    fn process(&mut self, raw: Raw<'_>, facts: &KernelFacts, program: Arc<Program>) -> Arc<Process> {
         let key = to_tick(raw.key);
-        let is_of_node = self.is_of_node(facts, raw.of_container);
         let args = Arguments::of_text(printable(raw.argv));
         let redacted = redact(&args);
         let args_redacted = redacted.is_some();
@@ -229,16 +226,12 @@ impl Decoder {
             // To the nanosecond where the kernel said so; the key is brought down to the tick.
             start: self.time(raw.key.start_ns),
             start_ns: raw.key.start_ns,
-            executable,
-            name: raw.name,
+            program,
             args_count: (!raw.args_cut && !raw.args_unreadable).then_some(args.count() as u64),
             args,
             args_cut: raw.args_cut,
             args_unreadable: raw.args_unreadable,
             args_redacted,
-            working_directory,
-            credentials: self.credentials(raw.credentials, is_of_node),
-            terminal: (raw.tty.major != 0).then_some(Terminal { major: raw.tty.major, minor: raw.tty.minor }),
             seeded: raw.seeded,
             forked: false,
         })
@@ -277,16 +270,17 @@ impl Decoder {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Raw<'a> {
     key: ProcessKey,
-    name: Arc<str>,
     argv: &'a [u8],
     args_cut: bool,
     args_unreadable: bool,
     seeded: bool,
-    of_container: bool,
-    credentials: &'a RawCredentials,
-    tty: Tty,
+}
+
+fn terminal(Tty { major, minor }: Tty) -> Option<Terminal> {
+    (major != 0).then_some(Terminal { major, minor })
 }
 
 fn executable(path: Arc<str>, file: &FileIdentity) -> Executable {

@@ -7,6 +7,7 @@ mod key;
 pub mod login;
 mod numbers;
 pub mod proc_text;
+mod programs;
 mod redact;
 pub mod seed;
 pub mod sshd_log;

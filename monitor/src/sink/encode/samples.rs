@@ -6,8 +6,8 @@ use crate::event::{
     AgentEvent, Alert, Attached, Attachment, AuditChange, Body, Capabilities, Confidence, Container, Counters,
     Credentials, Door, End, Enrichment, EntityId, Entry, EntryType, Event, Executable, FileAction, FileChange,
     HostNamespace, Image, InMemory, Lineage, Login, LoginMethod, Loss, LossCause, Maintenance, MaintenanceStep, Node,
-    Origin, Owner, Pod, Process, ProcessKey, Refused, Relatives, Rule, SeccompMode, SecurityContext, Session, Severity,
-    Source, Summary, Technique, Terminal, Termination, Timestamp, User, UserChange,
+    Origin, Owner, Pod, Process, ProcessKey, Program, Refused, Relatives, Rule, SeccompMode, SecurityContext, Session,
+    Severity, Source, Summary, Technique, Terminal, Termination, Timestamp, User, UserChange,
 };
 
 const ALL_CAPABILITIES: Capabilities = Capabilities((1 << 41) - 1);
@@ -98,16 +98,18 @@ pub(super) fn process(pid: u32, path: &str, args: &[&str]) -> Process {
         inner_pid: None,
         start: time(20_000 + i64::from(pid % 100)),
         start_ns: u64::from(pid) * 1_000,
-        executable: Executable { path: path.into(), inode: 131_842, device: (254, 1), ..Executable::default() },
-        name: path.rsplit('/').next().unwrap_or_default().chars().take(15).collect::<String>().into(),
+        program: Arc::new(Program {
+            executable: Executable { path: path.into(), inode: 131_842, device: (254, 1), ..Executable::default() },
+            name: path.rsplit('/').next().unwrap_or_default().chars().take(15).collect::<String>().into(),
+            working_directory: "/root".into(),
+            credentials: root(),
+            terminal: Some(Terminal { major: 136, minor: 2 }),
+        }),
         args: args.iter().collect(),
         args_count: Some(args.len() as u64),
         args_cut: false,
         args_unreadable: false,
         args_redacted: false,
-        working_directory: "/root".into(),
-        credentials: root(),
-        terminal: Some(Terminal { major: 136, minor: 2 }),
         seeded: false,
         forked: false,
     }
@@ -180,13 +182,9 @@ fn ssh_lineage() -> Lineage {
 /// A process of which only the kernel's own name is known.
 fn bare_lineage() -> Lineage {
     let process = Process {
-        executable: Executable::default(),
-        name: "kworker/0:1".into(),
+        program: Arc::new(Program { name: "kworker/0:1".into(), ..Program::default() }),
         args_count: None,
         args_unreadable: true,
-        terminal: None,
-        credentials: Arc::default(),
-        working_directory: "".into(),
         seeded: true,
         ..process(77, "", &[])
     };

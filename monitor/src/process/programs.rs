@@ -1,0 +1,161 @@
+//! The programs that were executed last. What runs comes again and again, from the same place and as the same user: then it is one
+//! and the same for all of them, and nothing of it is put together anew.
+
+use std::sync::Arc;
+
+use postern_ebpf::abi::{Credentials, ExecFlags, FileIdentity, Tty};
+
+use crate::{event::Program, record::Exec};
+
+/// How many are remembered: a node is busy with fewer at once.
+const REMEMBERED: usize = 128;
+/// Longer names are not: they do not come again, or somebody wants to fill memory.
+const LONGEST: usize = 1_024;
+/// What else a record says of a program.
+const FLAGS: u32 = ExecFlags::PATH_CUT | ExecFlags::SCRIPT | ExecFlags::MEMFD | ExecFlags::SCRIPT_MEMFD;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Programs([Option<Box<Known>>; REMEMBERED]);
+
+#[derive(Debug)]
+struct Known {
+    facts: Facts,
+    /// The script's, the file's and the directory's, one behind the other.
+    names: Box<[u8]>,
+    program: Arc<Program>,
+}
+
+/// All that a program is made of but its names.
+#[derive(Debug, PartialEq, Eq)]
+struct Facts {
+    file: FileIdentity,
+    credentials: Credentials,
+    tty: Tty,
+    comm: [u8; 16],
+    flags: u32,
+    /// How long the names are.
+    lengths: [usize; 3],
+    is_of_node: bool,
+}
+
+impl Default for Programs {
+    fn default() -> Self {
+        Self([const { None }; REMEMBERED])
+    }
+}
+
+impl Programs {
+    /// The program of this record, if it was put here. Whether the node's users are its users is not in the record.
+    pub(super) fn get(&self, exec: &Exec<'_>, is_of_node: bool) -> Option<Arc<Program>> {
+        let known = self.0[place(exec)].as_ref()?;
+        let mut rest = &*known.names;
+        let mut begins_with = |name: &[u8]| rest.strip_prefix(name).map(|behind| rest = behind).is_some();
+        let is_known = known.facts == Facts::of(exec, is_of_node) && names(exec).into_iter().all(&mut begins_with);
+        is_known.then(|| Arc::clone(&known.program))
+    }
+
+    /// Remembers the program of this record.
+    pub(super) fn put(&mut self, exec: &Exec<'_>, is_of_node: bool, program: &Arc<Program>) {
+        let names = names(exec).concat().into_boxed_slice();
+        if names.len() <= LONGEST {
+            let facts = Facts::of(exec, is_of_node);
+            self.0[place(exec)] = Some(Box::new(Known { facts, names, program: Arc::clone(program) }));
+        }
+    }
+}
+
+impl Facts {
+    fn of(exec: &Exec<'_>, is_of_node: bool) -> Self {
+        let body = exec.body;
+        Self {
+            file: body.file,
+            credentials: body.credentials,
+            tty: body.tty,
+            comm: body.comm,
+            flags: body.flags & FLAGS,
+            lengths: names(exec).map(<[u8]>::len),
+            is_of_node,
+        }
+    }
+}
+
+/// Whoever has the same parent and executes the same file comes to the same place.
+fn place(exec: &Exec<'_>) -> usize {
+    (exec.body.file.inode as usize ^ exec.body.parent.tgid as usize) % REMEMBERED
+}
+
+fn names<'a>(exec: &Exec<'a>) -> [&'a [u8]; 3] {
+    // How a program was named matters where it is a script's interpreter.
+    let script = if exec.body.flags & ExecFlags::SCRIPT == 0 { &[] } else { exec.filename };
+    [script, exec.executable.bytes(), exec.cwd.bytes()]
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_ebpf::abi::ExecBody;
+
+    use super::*;
+    use crate::{
+        record::{self, Body},
+        replay::{self, Written},
+    };
+
+    type Change = fn(&mut ExecBody);
+
+    /// A record of a script, whose file's and directory's names are the two of `path`.
+    fn written(path: &str, script: &str, change: Change) -> Written {
+        let exec = replay::Exec { pid: 7, previous: 6, path, args: &[script], cgroup: "" };
+        Written::exec(0, exec, |body| {
+            (body.tail.filename, body.tail.argv) = (body.tail.argv, 0);
+            (body.tail.executable, body.tail.cwd) = (2, 2);
+            body.flags = ExecFlags::SCRIPT;
+            change(body);
+        })
+    }
+
+    fn with<T>(written: &Written, what: impl FnOnce(&Exec<'_>) -> T) -> T {
+        match record::decode(written.bytes()).expect("a record").body {
+            Body::Exec(exec) => what(&exec),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_program_is_the_same_only_where_all_that_it_is_made_of_is() {
+        let all: [(Written, bool); 12] = [
+            (written("/d/f", "s", |_| {}), true),
+            (written("/d/f", "s", |_| {}), false),
+            (written("/d/g", "s", |_| {}), true),
+            (written("/e/f", "s", |_| {}), true),
+            (written("/d/f", "t", |_| {}), true),
+            (written("/d/f", "s", |body| (body.tail.executable, body.tail.cwd) = (3, 1)), true),
+            (written("/d/f", "s", |body| body.flags |= ExecFlags::PATH_CUT), true),
+            (written("/d/f", "s", |body| body.comm[0] = b'x'), true),
+            (written("/d/f", "s", |body| body.tty.minor = 1), true),
+            (written("/d/f", "s", |body| body.credentials.euid = 1), true),
+            (written("/d/f", "s", |body| body.file.links = 0), true),
+            (written("/d/f", "s", |body| body.file.device = 1), true),
+        ];
+        for (number, (one, is_of_node)) in all.iter().enumerate() {
+            let mut programs = Programs::default();
+            let program = Arc::new(Program::default());
+            with(one, |exec| programs.put(exec, *is_of_node, &program));
+            for (other_number, (other, is_of_node)) in all.iter().enumerate() {
+                let found = with(other, |exec| programs.get(exec, *is_of_node));
+                assert_eq!(found.is_some(), number == other_number, "{number} {other_number}");
+                assert!(found.is_none_or(|found| Arc::ptr_eq(&found, &program)));
+            }
+        }
+    }
+
+    #[test]
+    fn long_names_are_not_remembered() {
+        let (mut programs, long) = (Programs::default(), "x".repeat(LONGEST));
+        let exec = replay::Exec { pid: 7, previous: 6, path: &long, args: &[], cgroup: "" };
+        with(&Written::exec(0, exec, |_| {}), |exec| {
+            programs.put(exec, true, &Arc::default());
+            assert!(programs.get(exec, true).is_none());
+        });
+    }
+}

@@ -40,7 +40,7 @@ pub static FORKED: LruHashMap<u32, TaskState> = LruHashMap::with_max_entries(8_1
 #[map]
 pub static WANT_FORKED: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Accounting, one for each CPU: resized at load to their number.
+/// Accounting, by the CPU's number: resized at load to the highest that there may be.
 #[map]
 pub static ACCOUNTS: Array<CpuAccount> = Array::with_max_entries(1, 0);
 
@@ -52,7 +52,7 @@ pub static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 pub static LAST_WAKE: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Where an exec record is put together: one slot for what runs already, and one a CPU, resized at load to their number. Not
+/// Where an exec record is put together: one slot for what runs already, and one a CPU by its number, resized at load. Not
 /// a per-CPU map, whose values may not exceed 32 KiB.
 #[map]
 pub static EXEC_SCRATCH: Array<ExecRecord> = Array::with_max_entries(2, 0);

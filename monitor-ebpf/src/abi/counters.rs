@@ -39,8 +39,8 @@ impl HookId {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct CpuAccount {
-    /// Always zero. The values of a map begin eight bytes before a line of cache, or with one: with this in front, what an exec counts
-    /// is in one line in both cases.
+    /// Always zero. On Linux 6.18 a map's values begin eight bytes before a line of cache (`struct bpf_array`): with this in front, what
+    /// an exec counts is in one line, and it would be where they begin with one.
     pub reserved: u64,
     /// The sequence number of its next record.
     pub next_sequence: u64,

@@ -543,8 +543,7 @@ impl Pipeline {
 
     /// Numbers an event, and the alert that it gives rise to.
     fn number(&mut self, event: Event) {
-        self.out.push(event);
-        let Some(event) = self.out.last_mut() else { return };
+        let event = self.out.push_mut(event);
         event.sequence = self.next_sequence;
         self.next_sequence += 1;
         if let Some(known) = self.maintenances.known()

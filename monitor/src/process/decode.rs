@@ -284,15 +284,7 @@ fn terminal(Tty { major, minor }: Tty) -> Option<Terminal> {
 }
 
 fn executable(path: Arc<str>, file: &FileIdentity) -> Executable {
-    Executable {
-        path: path.into(),
-        path_cut: false,
-        inode: file.inode,
-        device: file.device_numbers(),
-        script: None,
-        in_memory: None,
-        deleted: false,
-    }
+    Executable { path: path.into(), inode: file.inode, device: file.device_numbers(), ..Executable::default() }
 }
 
 fn facts(credentials: &RawCredentials, namespaces: Namespaces, inner_pid: u32) -> KernelFacts {

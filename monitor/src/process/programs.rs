@@ -21,8 +21,8 @@ pub(super) struct Programs([Option<Box<Known>>; REMEMBERED]);
 #[derive(Debug)]
 struct Known {
     facts: Facts,
-    /// The script's, the file's and the directory's, one behind the other.
-    names: Box<[u8]>,
+    /// As [`names`] has them.
+    names: [Box<[u8]>; 3],
     program: Arc<Program>,
 }
 
@@ -34,8 +34,6 @@ struct Facts {
     tty: Tty,
     comm: [u8; 16],
     flags: u32,
-    /// How long the names are.
-    lengths: [usize; 3],
     is_of_node: bool,
 }
 
@@ -49,17 +47,16 @@ impl Programs {
     /// The program of this record, if it was put here. Whether the node's users are its users is not in the record.
     pub(super) fn get(&self, exec: &Exec<'_>, is_of_node: bool) -> Option<Arc<Program>> {
         let known = self.0[place(exec)].as_ref()?;
-        let mut rest = &*known.names;
-        let mut begins_with = |name: &[u8]| rest.strip_prefix(name).map(|behind| rest = behind).is_some();
-        let is_known = known.facts == Facts::of(exec, is_of_node) && names(exec).into_iter().all(&mut begins_with);
+        let is_known =
+            known.facts == Facts::of(exec, is_of_node) && known.names.each_ref().map(|it| &**it) == names(exec);
         is_known.then(|| Arc::clone(&known.program))
     }
 
     /// Remembers the program of this record.
     pub(super) fn put(&mut self, exec: &Exec<'_>, is_of_node: bool, program: &Arc<Program>) {
-        let names = names(exec).concat().into_boxed_slice();
-        if names.len() <= LONGEST {
-            let facts = Facts::of(exec, is_of_node);
+        let names = names(exec);
+        if names.iter().map(|name| name.len()).sum::<usize>() <= LONGEST {
+            let (facts, names) = (Facts::of(exec, is_of_node), names.map(Box::from));
             self.0[place(exec)] = Some(Box::new(Known { facts, names, program: Arc::clone(program) }));
         }
     }
@@ -74,7 +71,6 @@ impl Facts {
             tty: body.tty,
             comm: body.comm,
             flags: body.flags & FLAGS,
-            lengths: names(exec).map(<[u8]>::len),
             is_of_node,
         }
     }
@@ -85,6 +81,7 @@ fn place(exec: &Exec<'_>) -> usize {
     (exec.body.file.inode as usize ^ exec.body.parent.tgid as usize) % REMEMBERED
 }
 
+/// The script's, the file's and the directory's.
 fn names<'a>(exec: &Exec<'a>) -> [&'a [u8]; 3] {
     // How a program was named matters where it is a script's interpreter.
     let script = if exec.body.flags & ExecFlags::SCRIPT == 0 { &[] } else { exec.filename };

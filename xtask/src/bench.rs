@@ -15,7 +15,7 @@ use crate::{
 /// What to measure.
 #[derive(Args)]
 pub(crate) struct Wanted {
-    /// Only these loads: storm, open, paced, forks, compile, syscalls, files, network.
+    /// Only these loads: storm, vfork, open, paced, forks, compile, syscalls, files, network.
     loads: Vec<String>,
     /// How often each load runs without and with the agent.
     #[arg(long)]

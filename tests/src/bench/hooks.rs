@@ -44,7 +44,7 @@ pub(crate) fn measure(agent: &Path, folder: &Path, ground: &Ground) -> Result<Ve
     let statistics = Statistics::on()?;
     let watched = Watched::start(agent, folder, "")?;
     let marker = format!("bench-{}-hooks", std::process::id());
-    let done = ground.run(Load::Storm, &marker)?;
+    let done = ground.run(Load::Vfork, &marker)?;
     watched.settled()?;
     let hooks = read(watched.pid())?;
     drop(statistics);

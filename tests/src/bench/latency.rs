@@ -106,11 +106,11 @@ pub(crate) fn measure(agent: &Path, folder: &Path, ground: &Ground, short: bool)
     let marker = |what: &str| format!("bench-{}-{what}", std::process::id());
     let quiet = alone(&streamed, &marker("quiet"), if short { 5 } else { 100 })?;
     let in_storm = marker("storm");
-    let storm = ground.run(Load::Storm, &in_storm)?;
+    let storm = ground.run(Load::Vfork, &in_storm)?;
     let of_storm = |line: &str| is_exec(line) && line.contains(&in_storm);
     let loaded = streamed.wait_for("the storm", usize::try_from(storm.execs)?, of_storm)?;
     let alerts = thread::scope(|scope| -> Result<Vec<f64>> {
-        let storm = scope.spawn(|| ground.run(Load::Storm, &marker("beside")));
+        let storm = scope.spawn(|| ground.run(Load::Vfork, &marker("beside")));
         let mut late = Vec::new();
         while !storm.is_finished() {
             from_memory(&ground.tiny())?;

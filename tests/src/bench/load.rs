@@ -21,17 +21,19 @@ use crate::{spawn::spawn, tiny::Program};
 
 /// How many processes make execs at once.
 const WORKERS: u64 = 2;
-/// How workers go about it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// One program after the other.
-    Closed,
-    /// The next one as soon as the last one has started.
+/// How a worker starts programs.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Start {
+    /// As the standard library does, with `posix_spawn(3)`, and one after the other.
+    Spawn,
+    /// As cheaply as Linux can, and one after the other.
+    Vfork,
+    /// As cheaply, and the next one as soon as the last one has started.
     Open,
-    /// So many a second at most.
-    Timed(u32),
 }
 
+/// As many execs a second as there can be.
+const UNPACED: u32 = 0;
 /// Execs in a second under `Paced`.
 const PACE: u32 = 1_000;
 /// Execs before whatever is measured, so that a monitor has its memory by then, and so that all begin on the same machine.
@@ -44,9 +46,11 @@ const TOUCHED: u64 = 512 << 20;
 /// What the machine is made to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Load {
-    /// Execs of a tiny static program by two workers, as fast as they can.
+    /// Execs of a tiny static program by two workers that do nothing else, each with `posix_spawn(3)`.
     Storm,
-    /// The same in an open loop: nobody waits for the end of what was started.
+    /// The same with `vfork(2)` and nothing beside it, so that what a monitor costs is the greatest part of it.
+    Vfork,
+    /// The same again in an open loop: nobody waits for the end of what was started.
     Open,
     /// A thousand execs a second.
     Paced,
@@ -116,12 +120,12 @@ impl Ground {
 
     /// Execs by one worker, so many a second.
     pub(crate) fn churn(&self, marker: &str, execs: u64, pace: u32) -> Result<()> {
-        workers(&self.folder, marker, execs, 1, Pace::Timed(pace)).map(drop)
+        workers(&self.folder, marker, execs, 1, Start::Vfork, pace).map(drop)
     }
 
     /// What comes before whatever is measured.
     pub(crate) fn warm_up(&self) -> Result<()> {
-        workers(&self.folder, "warm-up", self.scale(WARM_UP), WORKERS, Pace::Closed)?;
+        workers(&self.folder, "warm-up", self.scale(WARM_UP), WORKERS, Start::Vfork, UNPACED)?;
         // Written, so that each page is there.
         drop(std::hint::black_box(vec![1_u8; usize::try_from(self.scale(TOUCHED))?]));
         Ok(())
@@ -150,16 +154,18 @@ impl Ground {
     /// Runs a load to its end.
     pub(crate) fn run(&self, load: Load, marker: &str) -> Result<Done> {
         let execs = match load {
-            Load::Storm | Load::Open => self.scale(40_000),
+            Load::Storm | Load::Vfork | Load::Open => self.scale(40_000),
             Load::Paced => self.scale(u64::from(PACE) * 5),
             _ => 0,
         };
         let started = Instant::now();
         let mut busy = None;
+        let storm = |start| workers(&self.folder, marker, execs, WORKERS, start, UNPACED).map(drop);
         match load {
-            Load::Storm => workers(&self.folder, marker, execs, WORKERS, Pace::Closed).map(drop)?,
-            Load::Open => workers(&self.folder, marker, execs, WORKERS, Pace::Open).map(drop)?,
-            Load::Paced => busy = Some(workers(&self.folder, marker, execs, 1, Pace::Timed(PACE))?),
+            Load::Storm => storm(Start::Spawn)?,
+            Load::Vfork => storm(Start::Vfork)?,
+            Load::Open => storm(Start::Open)?,
+            Load::Paced => busy = Some(workers(&self.folder, marker, execs, 1, Start::Vfork, PACE)?),
             Load::Forks => {
                 let count = self.scale(10_000);
                 let script = format!("i=0; while [ $i -lt {count} ]; do ( : ); i=$((i+1)); done");
@@ -201,7 +207,7 @@ const NUMBER_BYTES: usize = 8;
 
 /// Shares the execs out among worker processes: each takes the next number when it is done with the last, so that all end
 /// together, and the time is that of all processors and not of the slowest. Returns how long the busiest was busy.
-fn workers(folder: &Path, marker: &str, execs: u64, count: u64, pace: Pace) -> Result<Duration> {
+fn workers(folder: &Path, marker: &str, execs: u64, count: u64, start: Start, pace: u32) -> Result<Duration> {
     let program = std::env::current_exe()?;
     let mut numbers = tempfile::tempfile_in(folder)?;
     let mut text = String::new();
@@ -213,16 +219,9 @@ fn workers(folder: &Path, marker: &str, execs: u64, count: u64, pace: Pace) -> R
     let mut children = Vec::new();
     for _ in 0..count {
         let mut command = Command::new(&program);
-        command.arg("worker").arg(folder.join("tiny")).env(MARKER, marker);
-        match pace {
-            Pace::Closed => {}
-            Pace::Open => {
-                command.arg("--open");
-            }
-            Pace::Timed(pace) => {
-                command.args(["--pace", &pace.to_string()]);
-            }
-        }
+        let start = start.to_possible_value().context("every way has a name")?;
+        command.arg("worker").args(["--pace", &pace.to_string()]).args(["--start", start.get_name()]);
+        command.arg(folder.join("tiny")).env(MARKER, marker);
         // They share the place in the file too.
         children.push(command.stdin(numbers.try_clone()?).stdout(Stdio::piped()).spawn()?);
     }
@@ -235,9 +234,9 @@ fn workers(folder: &Path, marker: &str, execs: u64, count: u64, pace: Pace) -> R
     Ok(Duration::from_nanos(longest))
 }
 
-/// A worker: executes the program once for each number that it reads, at most `pace` times a second if it is not zero, and
-/// says how many nanoseconds it was busy. In an `open` loop it waits for the end of none before it has started all.
-pub(crate) fn work(program: &Path, pace: u32, open: bool) -> Result<u64> {
+/// A worker: executes the program once for each number that it reads, at most `pace` times a second unless that is [`UNPACED`], and
+/// says how many nanoseconds it was busy. In an open loop it waits for the end of none before it has started all.
+pub(crate) fn work(program: &Path, start: Start, pace: u32) -> Result<u64> {
     let path = CString::new(program.as_os_str().as_encoded_bytes())?;
     let marker = CString::new(std::env::var(MARKER)?)?;
     let numbers = std::io::stdin();
@@ -245,7 +244,7 @@ pub(crate) fn work(program: &Path, pace: u32, open: bool) -> Result<u64> {
     let started = Instant::now();
     let mut busy = Duration::ZERO;
     for turn in 0.. {
-        if pace > 0 {
+        if pace != UNPACED {
             let due = started + Duration::from_nanos(turn * (1_000_000_000 / u64::from(pace)));
             thread::sleep(due.saturating_duration_since(Instant::now()));
         }
@@ -253,12 +252,22 @@ pub(crate) fn work(program: &Path, pace: u32, open: bool) -> Result<u64> {
         if rustix::io::read(&numbers, &mut number)? < NUMBER_BYTES {
             break;
         }
-        let number = CString::new(number)?;
-        let child = spawn(&path, &[&path, &marker, &number])?;
-        if open {
-            while wait(WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some()) {}
-        } else {
-            waitpid(Some(child), WaitOptions::empty())?;
+        match start {
+            Start::Spawn => {
+                let mut command = Command::new(program);
+                command.env_clear().arg(marker.to_str()?).arg(std::str::from_utf8(&number)?);
+                let status = command.status()?;
+                ensure!(status.success(), "{command:?}: {status}");
+            }
+            Start::Vfork | Start::Open => {
+                let number = CString::new(number)?;
+                let child = spawn(&path, &[&path, &marker, &number])?;
+                if start == Start::Open {
+                    while wait(WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some()) {}
+                } else {
+                    waitpid(Some(child), WaitOptions::empty())?;
+                }
+            }
         }
         busy += begun.elapsed();
     }

@@ -27,7 +27,7 @@ use tempfile::TempDir;
 
 use crate::{
     compare::Comparison,
-    load::{Ground, Load},
+    load::{Ground, Load, Start},
     peers::Peer,
     report::Report,
 };
@@ -50,10 +50,10 @@ enum Task {
     #[command(hide = true)]
     Worker {
         program: PathBuf,
-        #[arg(long, default_value_t = 0)]
-        pace: u32,
         #[arg(long)]
-        open: bool,
+        start: Start,
+        #[arg(long)]
+        pace: u32,
     },
 }
 
@@ -85,8 +85,8 @@ struct Wanted {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Run(wanted) => run(&wanted),
-        Task::Worker { program, pace, open } => {
-            say(&load::work(&program, pace, open)?.to_string());
+        Task::Worker { program, start, pace } => {
+            say(&load::work(&program, start, pace)?.to_string());
             Ok(())
         }
     }

@@ -64,6 +64,11 @@ impl Report {
             let figures = format!("{median:.4} ({least:.4} to {most:.4}) of what they take without");
             row(&format!("{monitor}: a thousand execs a second, from the first to the last"), figures);
         }
+        for Compared { monitor, execs, without, with, .. } in self.compared.iter().filter(|it| it.load == "open") {
+            let [without, with] = [without, with].map(|took| *execs as f64 / took.median);
+            let figures = format!("{with:.0} a second, {without:.0} without");
+            row(&format!("{monitor}: execs in an open loop"), figures);
+        }
         for hook in &self.hooks {
             row(
                 &format!("kernel program {}", hook.name),
@@ -152,8 +157,10 @@ impl Report {
 }
 
 const LOADS: &str = "\n## Loads\n\n\
-    * storm: 40,000 execs of a static program of 129 bytes by two workers that do nothing else, `vfork(2)` each; whoever is done with one takes the next.\n\
-    * open: the same, and nobody waits for the end of what was started.\n\
+    * storm: 40,000 execs of a static program of 129 bytes by two workers that do nothing else, each with `posix_spawn(3)`, as Rust's \
+      standard library starts programs; whoever is done with one takes the next.\n\
+    * vfork: the same with `vfork(2)` and nothing beside it, so that what a monitor costs is the greatest part of it.\n\
+    * open: the same again, and nobody waits for the end of what was started: the highest rate there is.\n\
     * paced: a thousand execs a second for five seconds; the time is what the worker was busy.\n\
     * forks: a shell's loop of 10,000 subshells; nothing is executed.\n\
     * compile: a C compiler over generated files.\n\

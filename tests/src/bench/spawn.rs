@@ -1,5 +1,5 @@
-//! Starting a program as cheaply as Linux can: a child that shares its parent's memory until it executes (`vfork(2)`). The
-//! standard library's way takes half as long again, and would hide as much of what a monitor costs.
+//! Starting a program as cheaply as Linux can: a child that shares its parent's memory until it executes (`vfork(2)`), and
+//! nothing else, where the standard library's way (`posix_spawn(3)`) takes half as long again.
 #![expect(unsafe_code, reason = "the standard library has no vfork")]
 
 use std::{

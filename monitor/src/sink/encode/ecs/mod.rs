@@ -22,7 +22,7 @@ use super::{
     json::{self, Fields, Object},
     sentence,
 };
-use crate::event::{Alert, Body, Container, End, Event, Kind, Node, Timestamp};
+use crate::event::{Alert, Body, Container, End, Enrichment, Entry, Event, Kind, Node, Program, Timestamp};
 
 /// How many containers are remembered as they were encoded: more than a node runs.
 const CONTAINERS: usize = 1_024;
@@ -40,6 +40,8 @@ pub struct Encoder {
     /// What `event` begins with where a program was executed, and where it has ended too: nearly every line.
     executions: [Fields; 2],
     shared: process::Shared,
+    /// What lines begin with behind `event` whose processes run the same, on the node and in containers; see [`of_program`].
+    programs: [Memo<Program, Fields>; 2],
     containers: Memo<Container, Fields>,
     families: Families,
 }
@@ -60,7 +62,8 @@ impl Encoder {
         let executions = [None, Some(some_end)].map(execution);
         let shared = process::Shared::new(node.capabilities);
         let (containers, families) = (Memo::new(CONTAINERS), Families::default());
-        Self { node, constant, constant_of_agent, cluster, executions, shared, containers, families }
+        let programs = [Memo::new(process::PROGRAMS), Memo::new(process::PROGRAMS)];
+        Self { node, constant, constant_of_agent, cluster, executions, shared, programs, containers, families }
     }
 
     /// Appends `event` to `out`: one JSON object on one line, without a newline behind it. Fields are those of
@@ -91,23 +94,15 @@ impl Encoder {
     fn own(&mut self, event: &Event, top: &mut Object<'_>) {
         top.time("@timestamp", event.time);
         top.object("event", |fields| self.event(event, fields));
-        if let Some(sentence) = sentence::of(event) {
-            top.display("message", sentence);
+        let (node, shared) = (&self.node, &mut self.shared);
+        if let Some(program) = of_program(event) {
+            let known = &mut self.programs[usize::from(event.container.is_some())];
+            top.splice(known.get(program, |_| json::fields(|fields| circumstances(event, node, shared, fields))));
+        } else {
+            circumstances(event, node, shared, top);
         }
-        top.object("user", |fields| user(event, &mut self.shared, fields));
-        if let Some(login) = event.login() {
-            top.object("source", |fields| login::source(&login.source, fields));
-        }
-        if let Body::File(file) = &event.body {
-            top.object("file", |fields| file::fields(file, fields));
-        }
-        related(event, top);
-        if let Some(alert) = &event.alert {
-            self::alert(alert, top);
-        }
-        top.object("postern", |fields| self.postern(event, fields));
         if let Some(lineage) = &event.lineage {
-            process::own(event, lineage, &mut self.shared, &mut top.open("process"));
+            process::own(event, lineage, shared, &mut top.open("process"));
         }
     }
 
@@ -167,66 +162,6 @@ impl Encoder {
             (container, context) => container::fields(container.as_deref(), context, &self.cluster, top),
         }
     }
-
-    fn postern(&mut self, event: &Event, fields: &mut Object<'_>) {
-        fields.text("enrichment", event.enrichment.as_str());
-        if let Some(session) = event.session() {
-            fields.object("session", |fields| {
-                fields.text("id", &session.id);
-                fields.text("door", session.door.as_str());
-                fields.maybe_text("user", known(&session.user));
-                fields.boolean("allowed", session.allowed);
-                fields.text("confidence", session.confidence.as_str());
-                fields.maybe_text("link", session.link.as_deref());
-                if let Some(from) = session.from.get() {
-                    fields.object("from", |fields| login::from(from, fields));
-                }
-                if let Some(summary) = event.login().and_then(|login| login.summary.as_ref()) {
-                    login::summary(summary, fields);
-                }
-            });
-        }
-        if let Some(lineage) = &event.lineage {
-            fields.object("process", |fields| process::postern(event, lineage, &self.shared, fields));
-        }
-        match &event.body {
-            Body::SessionOpened(login) | Body::SessionClosed(login) | Body::LoginFailed(login) => {
-                fields.object("login", |fields| login::own(login, fields));
-            }
-            Body::ContainerStarted(context) | Body::ContainerEntered(context) => {
-                fields.object("container", |fields| container::own(context, &mut self.shared.sets, fields));
-            }
-            Body::UserChanged(change) => {
-                fields.object("user_change", |fields| fields.text("program", &change.program));
-            }
-            Body::SessionDisputed(change) => {
-                fields.object("audit_change", |fields| {
-                    fields.number("from", u64::from(change.from));
-                    if let Some(to) = change.to {
-                        fields.number("to", u64::from(to));
-                    }
-                });
-            }
-            Body::File(file) => fields.object("file", |fields| file::own(file, fields)),
-            Body::Agent(agent) => agent::own(agent, fields),
-            Body::SessionAttached(attachment) => {
-                fields.object("attachment", |fields| login::attachment(attachment, fields));
-            }
-            Body::Exec { .. } | Body::End(_) | Body::Terminated(_) | Body::ContainerEscaped | Body::Maintenance(_) => {}
-        }
-        if !event.attached.is_empty() {
-            fields.objects("attached", &event.attached, |fields, it| login::attached(it, fields));
-        }
-        if let Some(maintenance) = &event.maintenance {
-            fields.object("maintenance", |fields| {
-                fields.text("ticket", &maintenance.ticket);
-                fields.time("until", maintenance.until);
-            });
-        }
-        if let Some(alert) = &event.alert {
-            fields.object("alert", |fields| fields.numbered("trigger", &self.node.run_id, alert.trigger));
-        }
-    }
 }
 
 /// `whole` is whether all is said of the node that is known.
@@ -284,6 +219,100 @@ const fn dataset(body: &Body) -> &'static str {
         Body::File(_) => "postern.file",
         Body::Maintenance(_) => "postern.maintenance",
         Body::Agent(_) => "postern.agent",
+    }
+}
+
+/// The program of an execution, where what is said beside `event` and `process` is the same for all who run it and none of whom
+/// anything else is to be said.
+fn of_program(event: &Event) -> Option<&Arc<Program>> {
+    let lineage = event.lineage.as_ref()?;
+    let from_outside = |entry: &Arc<Entry>| entry.session().is_some() || entry.source_ip.is_some();
+    let is_execution = matches!(event.body, Body::Exec { .. }) && event.alert.is_none();
+    let is_plain = event.enrichment == Enrichment::Complete && event.maintenance.is_none() && event.attached.is_empty();
+    let is_all = is_execution
+        && is_plain
+        && !lineage.entry.as_ref().is_some_and(from_outside)
+        && process::is_as_its_program(lineage)
+        && process::is_shared(&lineage.process.program);
+    is_all.then_some(&lineage.process.program)
+}
+
+/// What is said of an event beside `event` and `process`, but for the tail of its line.
+fn circumstances(event: &Event, node: &Node, shared: &mut process::Shared, top: &mut Object<'_>) {
+    if let Some(sentence) = sentence::of(event) {
+        top.display("message", sentence);
+    }
+    top.object("user", |fields| user(event, shared, fields));
+    if let Some(login) = event.login() {
+        top.object("source", |fields| login::source(&login.source, fields));
+    }
+    if let Body::File(file) = &event.body {
+        top.object("file", |fields| file::fields(file, fields));
+    }
+    related(event, top);
+    if let Some(alert) = &event.alert {
+        self::alert(alert, top);
+    }
+    top.object("postern", |fields| postern(event, node, shared, fields));
+}
+
+fn postern(event: &Event, node: &Node, shared: &mut process::Shared, fields: &mut Object<'_>) {
+    fields.text("enrichment", event.enrichment.as_str());
+    if let Some(session) = event.session() {
+        fields.object("session", |fields| {
+            fields.text("id", &session.id);
+            fields.text("door", session.door.as_str());
+            fields.maybe_text("user", known(&session.user));
+            fields.boolean("allowed", session.allowed);
+            fields.text("confidence", session.confidence.as_str());
+            fields.maybe_text("link", session.link.as_deref());
+            if let Some(from) = session.from.get() {
+                fields.object("from", |fields| login::from(from, fields));
+            }
+            if let Some(summary) = event.login().and_then(|login| login.summary.as_ref()) {
+                login::summary(summary, fields);
+            }
+        });
+    }
+    if let Some(lineage) = &event.lineage {
+        fields.object("process", |fields| process::postern(event, lineage, shared, fields));
+    }
+    match &event.body {
+        Body::SessionOpened(login) | Body::SessionClosed(login) | Body::LoginFailed(login) => {
+            fields.object("login", |fields| login::own(login, fields));
+        }
+        Body::ContainerStarted(context) | Body::ContainerEntered(context) => {
+            fields.object("container", |fields| container::own(context, &mut shared.sets, fields));
+        }
+        Body::UserChanged(change) => {
+            fields.object("user_change", |fields| fields.text("program", &change.program));
+        }
+        Body::SessionDisputed(change) => {
+            fields.object("audit_change", |fields| {
+                fields.number("from", u64::from(change.from));
+                if let Some(to) = change.to {
+                    fields.number("to", u64::from(to));
+                }
+            });
+        }
+        Body::File(file) => fields.object("file", |fields| file::own(file, fields)),
+        Body::Agent(agent) => agent::own(agent, fields),
+        Body::SessionAttached(attachment) => {
+            fields.object("attachment", |fields| login::attachment(attachment, fields));
+        }
+        Body::Exec { .. } | Body::End(_) | Body::Terminated(_) | Body::ContainerEscaped | Body::Maintenance(_) => {}
+    }
+    if !event.attached.is_empty() {
+        fields.objects("attached", &event.attached, |fields, it| login::attached(it, fields));
+    }
+    if let Some(maintenance) = &event.maintenance {
+        fields.object("maintenance", |fields| {
+            fields.text("ticket", &maintenance.ticket);
+            fields.time("until", maintenance.until);
+        });
+    }
+    if let Some(alert) = &event.alert {
+        fields.object("alert", |fields| fields.numbered("trigger", &node.run_id, alert.trigger));
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{capabilities::Sets, memo::Memo};
 use crate::{
     event::{
-        Body, Capabilities, Credentials, End, Entry, Event, Executable, InMemory, Lineage, Process, Terminal, User,
+        Body, Capabilities, Credentials, End, Entry, Event, Executable, InMemory, Lineage, Process, Program, Terminal,
+        User,
     },
     sink::encode::{
         command_line::{self, Quoting},
@@ -20,12 +21,17 @@ const RELATIVE_ARGS_BYTES: usize = 1_024;
 const REMEMBERED: usize = 2_048;
 /// How many credentials are: processes of one user share theirs.
 const ACTORS: usize = 64;
+/// How many programs are, on the node and in containers.
+pub(super) const PROGRAMS: usize = 256;
 
 /// What is reused from one process to the next.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     relatives: Memo<Process, Relative>,
-    actors: Memo<Credentials, Actor>,
+    /// The fields of `user`.
+    actors: Memo<Credentials, Fields>,
+    /// What is said of programs on the node, and in containers.
+    programs: [Memo<Program, Fields>; 2],
     pub(super) sets: Sets,
     /// What the node's init can be allowed.
     all_capabilities: Capabilities,
@@ -34,7 +40,7 @@ pub(super) struct Shared {
 /// A process as others name it.
 #[derive(Clone, Debug)]
 struct Relative {
-    /// Which process it is.
+    /// Which process it is, and of what file.
     identity: Fields,
     /// As the leader of others.
     leader: Fields,
@@ -42,31 +48,37 @@ struct Relative {
     parent: Fields,
 }
 
-/// As whom a process acts.
-#[derive(Clone, Debug)]
-struct Actor {
-    /// The fields of `user`.
-    user: Fields,
-    /// All users and groups of the process.
-    all: Fields,
-}
-
 impl Shared {
     pub(super) fn new(all_capabilities: Capabilities) -> Self {
         let (relatives, actors) = (Memo::new(REMEMBERED), Memo::new(ACTORS));
-        Self { relatives, actors, sets: Sets::default(), all_capabilities }
+        let programs = [Memo::new(PROGRAMS), Memo::new(PROGRAMS)];
+        Self { relatives, actors, programs, sets: Sets::default(), all_capabilities }
     }
 
     /// The fields of the user as whom a process acts.
     pub(super) fn user(&mut self, who: &Arc<Credentials>, fields: &mut Object<'_>) {
-        fields.splice(&self.actors.get(who, Actor::new).user);
+        fields.splice(self.actors.get(who, |who| json::fields(|fields| user(&who.user, fields))));
+    }
+
+    /// What a process runs.
+    fn program(&mut self, program: &Arc<Program>, in_container: bool, fields: &mut Object<'_>) {
+        let has_all = has_all_capabilities(&program.credentials, in_container, self.all_capabilities);
+        let sets = &mut self.sets;
+        if is_shared(program) {
+            let known = &mut self.programs[usize::from(in_container)];
+            fields.splice(
+                known.get(program, |program| json::fields(|fields| self::program(program, has_all, sets, fields))),
+            );
+        } else {
+            self::program(program, has_all, sets, fields);
+        }
     }
 }
 
-impl Actor {
-    fn new(who: &Credentials) -> Self {
-        Self { user: json::fields(|fields| user(&who.user, fields)), all: json::fields(|fields| actor(who, fields)) }
-    }
+/// Whether others run the same, or did a moment ago, so that it is worth while to remember what is said of it: one process holds it,
+/// and whoever finds it for the next one.
+pub(super) fn is_shared(program: &Arc<Program>) -> bool {
+    Arc::strong_count(program) > 2
 }
 
 impl Relative {
@@ -75,7 +87,10 @@ impl Relative {
             identity: json::fields(|fields| identity(process, fields)),
             leader: json::fields(|fields| leader(process, fields)),
             parent: json::fields(|fields| {
-                program(process, within_limit(process).0, fields);
+                identity(process, fields);
+                arguments(process, within_limit(process).0, fields);
+                fields.text("working_directory", &process.working_directory);
+                terminal(process, fields);
                 actor(&process.credentials, fields);
             }),
         }
@@ -91,21 +106,12 @@ pub(super) fn own(event: &Event, lineage: &Lineage, shared: &mut Shared, fields:
         fields.object("user", |fields| shared.user(&process.credentials, fields));
         return self::end(end, fields);
     }
-    program(process, usize::MAX, fields);
-    fields.splice(&shared.actors.get(&process.credentials, Actor::new).all);
+    number(process, fields);
+    arguments(process, usize::MAX, fields);
     if let Some(end) = event.end() {
         self::end(end, fields);
     }
-    fields.object("thread", |thread| {
-        thread.text("name", &process.name);
-        if has_all_capabilities(event, process, shared.all_capabilities) {
-            return;
-        }
-        thread.object("capabilities", |capabilities| {
-            shared.sets.write("effective", process.credentials.effective, capabilities);
-            shared.sets.write("permitted", process.credentials.permitted, capabilities);
-        });
-    });
+    shared.program(&process.program, event.container.is_some(), fields);
 }
 
 /// How it ended.
@@ -152,9 +158,19 @@ fn entry_leader(lineage: &Lineage, fields: &mut Object<'_>, write: impl FnOnce(&
 
 /// Root's own processes on the node, whose two lists of forty would be the greater part of every line. In a container they
 /// say that it is privileged, and stay.
-fn has_all_capabilities(event: &Event, process: &Process, all: Capabilities) -> bool {
-    let who = &process.credentials;
-    event.container.is_none() && who.effective == all && who.permitted == all
+fn has_all_capabilities(who: &Credentials, in_container: bool, all: Capabilities) -> bool {
+    !in_container && who.effective == all && who.permitted == all
+}
+
+/// Whether nothing in `postern.process` is of the process and not of its program.
+pub(super) fn is_as_its_program(lineage: &Lineage) -> bool {
+    let process = &*lineage.process;
+    let cut = process.args_cut || process.args_unreadable || process.args_redacted;
+    !cut && !process.seeded && !relative_args_cut(lineage)
+}
+
+fn relative_args_cut(lineage: &Lineage) -> bool {
+    lineage.parent.as_ref().is_some_and(|parent| within_limit(parent).1)
 }
 
 /// `postern.process`.
@@ -167,8 +183,10 @@ pub(super) fn postern(event: &Event, lineage: &Lineage, shared: &Shared, fields:
     fields.flag("path_cut", *path_cut);
     fields.flag("seeded", process.seeded);
     if !matches!(event.body, Body::End(_)) {
-        fields.flag("relative_args_cut", lineage.parent.as_ref().is_some_and(|parent| within_limit(parent).1));
-        fields.flag("all_capabilities", has_all_capabilities(event, process, shared.all_capabilities));
+        fields.flag("relative_args_cut", relative_args_cut(lineage));
+        let in_container = event.container.is_some();
+        let has_all = has_all_capabilities(&process.credentials, in_container, shared.all_capabilities);
+        fields.flag("all_capabilities", has_all);
         fields.flag("deleted", *deleted);
         fields.maybe_text("in_memory", in_memory.map(InMemory::as_str));
         fields.maybe_text("script", script.as_deref());
@@ -215,16 +233,31 @@ fn leader(process: &Process, fields: &mut Object<'_>) {
     fields.object("user", |fields| user(&process.credentials.user, fields));
 }
 
-/// Which process it is and what it runs: said of a process and of a parent. `most` is how many arguments are named.
-fn program(process: &Process, most: usize, fields: &mut Object<'_>) {
-    identity(process, fields);
+/// What a process was told to do. `most` is how many arguments are named.
+fn arguments(process: &Process, most: usize, fields: &mut Object<'_>) {
     fields.texts("args", process.args.iter().take(most));
     if let Some(count) = process.args_count {
         fields.number("args_count", count);
     }
     command_line(process, most, fields);
-    fields.text("working_directory", &process.working_directory);
-    terminal(process, fields);
+}
+
+/// What a process runs, where and as whom: the same for all who run it.
+fn program(program: &Program, has_all_capabilities: bool, sets: &mut Sets, fields: &mut Object<'_>) {
+    executable(program, fields);
+    fields.text("working_directory", &program.working_directory);
+    terminal(program, fields);
+    actor(&program.credentials, fields);
+    fields.object("thread", |thread| {
+        thread.text("name", &program.name);
+        if has_all_capabilities {
+            return;
+        }
+        thread.object("capabilities", |capabilities| {
+            sets.write("effective", program.credentials.effective, capabilities);
+            sets.write("permitted", program.credentials.permitted, capabilities);
+        });
+    });
 }
 
 /// As whom a process acts. Real and saved ids are named where they differ from the effective ones, as they do under setuid.
@@ -243,9 +276,9 @@ fn actor(who: &Credentials, fields: &mut Object<'_>) {
     }
 }
 
-fn terminal(process: &Process, fields: &mut Object<'_>) {
-    fields.boolean("interactive", process.terminal.is_some());
-    if let Some(Terminal { major, minor }) = process.terminal {
+fn terminal(program: &Program, fields: &mut Object<'_>) {
+    fields.boolean("interactive", program.terminal.is_some());
+    if let Some(Terminal { major, minor }) = program.terminal {
         fields.object("tty", |tty| {
             tty.object("char_device", |device| {
                 device.number("major", u64::from(major));
@@ -255,17 +288,26 @@ fn terminal(process: &Process, fields: &mut Object<'_>) {
     }
 }
 
-/// Which process it is.
+/// Which process it is, and of what file.
 fn identity(process: &Process, fields: &mut Object<'_>) {
+    number(process, fields);
+    executable(process, fields);
+}
+
+/// Which process it is.
+fn number(process: &Process, fields: &mut Object<'_>) {
     fields.number("pid", u64::from(process.key.tgid));
     if let Some(inner) = process.inner_pid {
         fields.number("vpid", u64::from(inner));
     }
     fields.hexadecimal("entity_id", &process.entity_id.0);
     fields.time("start", process.start);
-    fields.text("executable", &process.executable.path);
-    let name = process.executable_name();
-    fields.text("name", if name.is_empty() { &process.name } else { name });
+}
+
+fn executable(program: &Program, fields: &mut Object<'_>) {
+    fields.text("executable", &program.executable.path);
+    let name = program.executable_name();
+    fields.text("name", if name.is_empty() { &program.name } else { name });
 }
 
 fn command_line(process: &Process, most: usize, fields: &mut Object<'_>) {

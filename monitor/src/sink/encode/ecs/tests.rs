@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    event::{Entry, EntryType, Lineage, Relatives},
+    event::{Entry, EntryType, Lineage, Process, Relatives},
     sink::encode::{check_line, escape, fields, fields::Kind, samples},
 };
 
@@ -87,6 +87,65 @@ fn a_line_is_the_same_whatever_was_encoded_before() {
         assert_eq!(String::from_utf8(line).expect("UTF-8"), encode(&event), "{first} {second}");
     }
     assert!(shared > 20, "{shared}");
+}
+
+#[test]
+fn a_line_is_the_same_whoever_ran_the_program_before() {
+    type Change = fn(&mut Event);
+    fn lineage(event: &mut Event) -> &mut Lineage {
+        event.lineage.as_mut().expect("it has one")
+    }
+    fn process(event: &mut Event) -> &mut Process {
+        Arc::make_mut(&mut lineage(event).process)
+    }
+    fn entry(event: &mut Event) -> &mut Entry {
+        let entry = &mut Arc::make_mut(&mut lineage(event).relatives).entry;
+        Arc::make_mut(entry.as_mut().expect("it has one"))
+    }
+    fn of<T>(find: impl FnMut(Event) -> Option<T>) -> Option<T> {
+        samples::all().into_iter().find_map(find)
+    }
+    let changes: [Change; 19] = [
+        |_| {},
+        |event| event.body = Body::Exec { end: Some(samples::end(1)) },
+        |event| event.body = Body::End(samples::end(1)),
+        |event| event.body = Body::ContainerEscaped,
+        |event| event.container = of(|event| event.container),
+        |event| event.enrichment = Enrichment::Partial,
+        |event| event.alert = of(|event| event.alert),
+        |event| event.maintenance = of(|event| event.maintenance),
+        |event| event.attached = of(|event| (!event.attached.is_empty()).then_some(event.attached)).expect("one has"),
+        |event| entry(event).own_session = of(|event| event.session().map(|session| Arc::new(session.clone()))),
+        |event| entry(event).source_ip = Some([192, 0, 2, 8].into()),
+        |event| process(event).args_cut = true,
+        |event| process(event).args_unreadable = true,
+        |event| process(event).args_redacted = true,
+        |event| process(event).seeded = true,
+        |event| process(event).inner_pid = Some(3),
+        |event| process(event).args = ["ls", "\n"].into_iter().collect(),
+        |event| Arc::make_mut(&mut process(event).program).name = "another".into(),
+        |event| {
+            let parent = samples::process(9, "/bin/sh", &["sh", &"x".repeat(800), &"y".repeat(800)]);
+            Arc::make_mut(&mut lineage(event).relatives).parent = Some(Arc::new(parent));
+        },
+    ];
+    let mut base = samples::exec();
+    *entry(&mut base) = Entry::new(EntryType::Init, samples::process(1, "/sbin/init", &[]).key);
+    let run_the_same = [(); 2].map(|()| Arc::clone(&lineage(&mut base).process.program));
+    let mut encoder = Encoder::new(samples::node());
+    let mut remembered = 0;
+    for first in &changes {
+        for second in &changes {
+            let mut event = base.clone();
+            first(&mut event);
+            second(&mut event);
+            remembered += usize::from(of_program(&event).is_some());
+            let mut line = Vec::new();
+            encoder.encode(&event, &mut line);
+            assert_eq!(String::from_utf8(line).expect("UTF-8"), encode(&event), "{event:?}");
+        }
+    }
+    assert!(remembered > 10, "{remembered} of {}", run_the_same.len());
 }
 
 #[test]

@@ -3,9 +3,9 @@
 
 use super::{Line, SinkError};
 
-/// How much is written at once, and a line beside. A large write of a file is cheaper than several small ones, but not one that takes
-/// a whole huge page of new memory.
-const WRITE_BYTES: usize = 512 << 10;
+/// How much is written at once, and a line beside. A large write of a file is cheaper than several small ones, but the kernel looks
+/// for memory in pieces as large as the write, and large ones it may have to put together first.
+const WRITE_BYTES: usize = 128 << 10;
 /// Memory beyond this is given back.
 const CAPACITY_MAX: usize = 2 << 20;
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use postern_ebpf::abi::{Credentials, ExecFlags, FileIdentity, Tty};
+use zerocopy::{Immutable, IntoBytes};
 
 use crate::{event::Program, record::Exec};
 
@@ -27,14 +28,15 @@ struct Known {
 }
 
 /// All that a program is made of but its names.
-#[derive(Debug, PartialEq, Eq)]
+#[repr(C)]
+#[derive(Debug, IntoBytes, Immutable)]
 struct Facts {
     file: FileIdentity,
     credentials: Credentials,
     tty: Tty,
     comm: [u8; 16],
     flags: u32,
-    is_of_node: bool,
+    is_of_node: u32,
 }
 
 impl Default for Programs {
@@ -47,8 +49,9 @@ impl Programs {
     /// The program of this record, if it was put here. Whether the node's users are its users is not in the record.
     pub(super) fn get(&self, exec: &Exec<'_>, is_of_node: bool) -> Option<Arc<Program>> {
         let known = self.0[place(exec)].as_ref()?;
-        let is_known =
-            known.facts == Facts::of(exec, is_of_node) && known.names.each_ref().map(|it| &**it) == names(exec);
+        let mut names = known.names.iter().zip(names(exec));
+        let is_known = is_same(known.facts.as_bytes(), Facts::of(exec, is_of_node).as_bytes())
+            && names.all(|(known, name)| is_same(known, name));
         is_known.then(|| Arc::clone(&known.program))
     }
 
@@ -71,7 +74,7 @@ impl Facts {
             tty: body.tty,
             comm: body.comm,
             flags: body.flags & FLAGS,
-            is_of_node,
+            is_of_node: is_of_node.into(),
         }
     }
 }
@@ -86,6 +89,15 @@ fn names<'a>(exec: &Exec<'a>) -> [&'a [u8]; 3] {
     // How a program was named matters where it is a script's interpreter.
     let script = if exec.body.flags & ExecFlags::SCRIPT == 0 { &[] } else { exec.filename };
     [script, exec.executable.bytes(), exec.cwd.bytes()]
+}
+
+/// Whether both are the same bytes, a word at a time: the static build's `memcmp` takes them one by one.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let ((words, rest), (other_words, other_rest)) = (one.as_chunks(), other.as_chunks());
+    let is_same_word = |(one, other): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*one) == u64::from_ne_bytes(*other);
+    one.len() == other.len()
+        && words.iter().zip(other_words).all(is_same_word)
+        && rest.iter().zip(other_rest).all(|(one, other)| one == other)
 }
 
 #[cfg(test)]
@@ -142,6 +154,20 @@ mod tests {
                 let found = with(other, |exec| programs.get(exec, *is_of_node));
                 assert_eq!(found.is_some(), number == other_number, "{number} {other_number}");
                 assert!(found.is_none_or(|found| Arc::ptr_eq(&found, &program)));
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_differ_anywhere_are_not_the_same() {
+        for length in 0..20 {
+            let one: Vec<u8> = (0..length).collect();
+            assert!(is_same(&one, &one.clone()));
+            assert!(!is_same(&one, &[&*one, &[0]].concat()));
+            for at in 0..one.len() {
+                let mut other = one.clone();
+                other[at] ^= 0x80;
+                assert!(!is_same(&one, &other), "{length} {at}");
             }
         }
     }

@@ -3,8 +3,8 @@
 
 use super::{Line, SinkError};
 
-/// How much is written at once, and a line beside. A large write of a file is cheaper than several small ones, but the kernel looks
-/// for memory in pieces as large as the write, and large ones it may have to put together first.
+/// How much is written at once, and a line beside. A large write of a file is cheaper than several small ones, but four times as
+/// much took longer for each line on a machine that had been up for hours.
 const WRITE_BYTES: usize = 128 << 10;
 /// Memory beyond this is given back.
 const CAPACITY_MAX: usize = 2 << 20;

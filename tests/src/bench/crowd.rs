@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::{
     compare::Spread,
     load::Ground,
-    spawn::spawn,
+    spawn::vfork,
     watched::{DEADLINE, Memory, Watched},
 };
 
@@ -45,7 +45,7 @@ impl Waiting {
         let mut waiting = Self(Vec::with_capacity(count));
         for number in 0..count {
             let argument = CString::new(number.to_string())?;
-            waiting.0.push(spawn(&path, &[&path, &argument])?);
+            waiting.0.push(vfork(&path, &[&path, &argument])?);
         }
         Ok(waiting)
     }

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use rustix::process::{WaitOptions, wait, waitpid};
 
-use crate::{spawn::spawn, tiny::Program};
+use crate::{spawn::vfork, tiny::Program};
 
 /// How many processes make execs at once.
 const WORKERS: u64 = 2;
@@ -261,7 +261,7 @@ pub(crate) fn work(program: &Path, start: Start, pace: u32) -> Result<u64> {
             }
             Start::Vfork | Start::Open => {
                 let number = CString::new(number)?;
-                let child = spawn(&path, &[&path, &marker, &number])?;
+                let child = vfork(&path, &[&path, &marker, &number])?;
                 if start == Start::Open {
                     while wait(WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some()) {}
                 } else {

@@ -161,13 +161,14 @@ const LOADS: &str = "\n## Loads\n\n\
       standard library starts programs; whoever is done with one takes the next.\n\
     * vfork: the same with `vfork(2)` and nothing beside it, so that what a monitor costs is the greatest part of it.\n\
     * open: the same again, and nobody waits for the end of what was started: the highest rate there is.\n\
-    * paced: a thousand execs a second for five seconds; the time is what the worker was busy.\n\
+    * paced: a thousand execs a second for five seconds, with `vfork(2)`; the time is what the worker was busy.\n\
     * forks: a shell's loop of 10,000 subshells; nothing is executed.\n\
     * compile: a C compiler over generated files.\n\
     * syscalls: 200,000 times getppid, openat, stat and read, and a connection that is refused every sixteenth time.\n\
     * files: tar, find and git over a tree of 2,000 files.\n\
     * network: 40,000 requests and answers over loopback.\n\n\
-    Two workers take both processors of a machine that has two: there the time that the agent itself takes is in the ratio too.\n";
+    Two workers take both processors of a machine that has two: there the time that the agent itself takes is in the ratio too. \
+    Latencies in a storm and the kernel programs' times are those under vfork.\n";
 
 /// A comparison on one line.
 pub(crate) fn line(row: &Compared) -> String {

@@ -11,7 +11,7 @@ use std::{
 use rustix::process::Pid;
 
 /// Starts `program` with these arguments and no environment.
-pub(crate) fn spawn(program: &CStr, arguments: &[&CStr]) -> io::Result<Pid> {
+pub(crate) fn vfork(program: &CStr, arguments: &[&CStr]) -> io::Result<Pid> {
     let arguments: Vec<*const c_char> =
         arguments.iter().map(|argument| argument.as_ptr()).chain([ptr::null()]).collect();
     let environment: [*const c_char; 1] = [ptr::null()];

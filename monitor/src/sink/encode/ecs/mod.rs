@@ -40,8 +40,8 @@ pub struct Encoder {
     /// What `event` begins with where a program was executed, and where it has ended too: nearly every line.
     executions: [Fields; 2],
     shared: process::Shared,
-    /// What lines begin with behind `event` whose processes run the same, on the node and in containers; see [`of_program`].
-    programs: [Memo<Program, Fields>; 2],
+    /// What lines have behind `event` whose processes run the same; see [`of_program`].
+    programs: process::Programs,
     containers: Memo<Container, Fields>,
     families: Families,
 }
@@ -62,7 +62,7 @@ impl Encoder {
         let executions = [None, Some(some_end)].map(execution);
         let shared = process::Shared::new(node.capabilities);
         let (containers, families) = (Memo::new(CONTAINERS), Families::default());
-        let programs = [Memo::new(process::PROGRAMS), Memo::new(process::PROGRAMS)];
+        let programs = process::Programs::default();
         Self { node, constant, constant_of_agent, cluster, executions, shared, programs, containers, families }
     }
 
@@ -96,8 +96,8 @@ impl Encoder {
         top.object("event", |fields| self.event(event, fields));
         let (node, shared) = (&self.node, &mut self.shared);
         if let Some(program) = of_program(event) {
-            let known = &mut self.programs[usize::from(event.container.is_some())];
-            top.splice(known.get(program, |_| json::fields(|fields| circumstances(event, node, shared, fields))));
+            let write = |fields: &mut Object<'_>| circumstances(event, node, shared, fields);
+            top.splice(self.programs.get(program, event.container.is_some(), write));
         } else {
             circumstances(event, node, shared, top);
         }

@@ -22,7 +22,7 @@ const REMEMBERED: usize = 2_048;
 /// How many credentials are: processes of one user share theirs.
 const ACTORS: usize = 64;
 /// How many programs are, on the node and in containers.
-pub(super) const PROGRAMS: usize = 256;
+const PROGRAMS: usize = 256;
 
 /// What is reused from one process to the next.
 #[derive(Clone, Debug)]
@@ -30,12 +30,15 @@ pub(super) struct Shared {
     relatives: Memo<Process, Relative>,
     /// The fields of `user`.
     actors: Memo<Credentials, Fields>,
-    /// What is said of programs on the node, and in containers.
-    programs: [Memo<Program, Fields>; 2],
+    programs: Programs,
     pub(super) sets: Sets,
     /// What the node's init can be allowed.
     all_capabilities: Capabilities,
 }
+
+/// What is said of programs: on the node, and in containers, where capabilities are named that nobody names on the node.
+#[derive(Clone, Debug)]
+pub(super) struct Programs([Memo<Program, Fields>; 2]);
 
 /// A process as others name it.
 #[derive(Clone, Debug)]
@@ -51,7 +54,7 @@ struct Relative {
 impl Shared {
     pub(super) fn new(all_capabilities: Capabilities) -> Self {
         let (relatives, actors) = (Memo::new(REMEMBERED), Memo::new(ACTORS));
-        let programs = [Memo::new(PROGRAMS), Memo::new(PROGRAMS)];
+        let programs = Programs::default();
         Self { relatives, actors, programs, sets: Sets::default(), all_capabilities }
     }
 
@@ -65,13 +68,29 @@ impl Shared {
         let has_all = has_all_capabilities(&program.credentials, in_container, self.all_capabilities);
         let sets = &mut self.sets;
         if is_shared(program) {
-            let known = &mut self.programs[usize::from(in_container)];
-            fields.splice(
-                known.get(program, |program| json::fields(|fields| self::program(program, has_all, sets, fields))),
-            );
+            let write = |fields: &mut Object<'_>| self::program(program, has_all, sets, fields);
+            fields.splice(self.programs.get(program, in_container, write));
         } else {
             self::program(program, has_all, sets, fields);
         }
+    }
+}
+
+impl Default for Programs {
+    fn default() -> Self {
+        Self([Memo::new(PROGRAMS), Memo::new(PROGRAMS)])
+    }
+}
+
+impl Programs {
+    /// What `write` writes, or wrote the first time.
+    pub(super) fn get(
+        &mut self,
+        program: &Arc<Program>,
+        in_container: bool,
+        write: impl FnOnce(&mut Object<'_>),
+    ) -> &Fields {
+        self.0[usize::from(in_container)].get(program, |_| json::fields(write))
     }
 }
 

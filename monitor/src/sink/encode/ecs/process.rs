@@ -18,7 +18,7 @@ use crate::{
 /// otherwise make every event of its descendants many times as long; its own event has them all.
 const RELATIVE_ARGS_BYTES: usize = 1_024;
 /// How many parents and leaders are remembered as they were encoded.
-const REMEMBERED: usize = 2_048;
+const REMEMBERED: usize = 16_384;
 /// How many credentials are: processes of one user share theirs.
 const ACTORS: usize = 64;
 /// How many programs are, on the node and in containers.
@@ -27,7 +27,7 @@ const PROGRAMS: usize = 256;
 /// What is reused from one process to the next.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    relatives: Memo<Process, Relative>,
+    relatives: Relatives,
     /// The fields of `user`.
     actors: Memo<Credentials, Fields>,
     programs: Programs,
@@ -40,21 +40,20 @@ pub(super) struct Shared {
 #[derive(Clone, Debug)]
 pub(super) struct Programs([Memo<Program, Fields>; 2]);
 
-/// A process as others name it.
+/// Processes as others name them.
 #[derive(Clone, Debug)]
-struct Relative {
-    /// Which process it is, and of what file.
-    identity: Fields,
-    /// As the leader of others.
-    leader: Fields,
-    /// As the parent of others.
-    parent: Fields,
+struct Relatives {
+    parents: Memo<Process, Fields>,
+    leaders: Memo<Process, Fields>,
+    /// The leaders of processes that end: of those which it is, and of what file.
+    identities: Memo<Process, Fields>,
 }
 
 impl Shared {
     pub(super) fn new(all_capabilities: Capabilities) -> Self {
-        let (relatives, actors) = (Memo::new(REMEMBERED), Memo::new(ACTORS));
-        let programs = Programs::default();
+        let relatives = || Memo::new(REMEMBERED);
+        let relatives = Relatives { parents: relatives(), leaders: relatives(), identities: relatives() };
+        let (actors, programs) = (Memo::new(ACTORS), Programs::default());
         Self { relatives, actors, programs, sets: Sets::default(), all_capabilities }
     }
 
@@ -100,22 +99,6 @@ pub(super) fn is_shared(program: &Arc<Program>) -> bool {
     Arc::strong_count(program) > 2
 }
 
-impl Relative {
-    fn new(process: &Process) -> Self {
-        Self {
-            identity: json::fields(|fields| identity(process, fields)),
-            leader: json::fields(|fields| leader(process, fields)),
-            parent: json::fields(|fields| {
-                identity(process, fields);
-                arguments(process, within_limit(process).0, fields);
-                fields.text("working_directory", &process.working_directory);
-                terminal(process, fields);
-                actor(&process.credentials, fields);
-            }),
-        }
-    }
-}
-
 /// `process`, but for its relatives. Of one that has ended: who it was, and how it ended. All else was said at its execution.
 pub(super) fn own(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) {
     let process = &*lineage.process;
@@ -144,21 +127,22 @@ fn end(End { exit_code, time, .. }: End, fields: &mut Object<'_>) {
 /// Whom it hangs from.
 pub(super) fn relatives(event: &Event, lineage: &Lineage, shared: &mut Shared, fields: &mut Object<'_>) {
     let process = &*lineage.process;
-    let relatives = &mut shared.relatives;
+    let Relatives { parents, leaders, identities } = &mut shared.relatives;
     if let Body::End(_) = event.body {
         return entry_leader(lineage, fields, |leader, fields| {
-            fields.splice(&relatives.get(leader, Relative::new).identity);
+            fields.splice(identities.get(leader, |leader| json::fields(|fields| identity(leader, fields))));
         });
     }
     if let Some(parent) = &lineage.parent {
-        fields.object("parent", |fields| fields.splice(&relatives.get(parent, Relative::new).parent));
+        let of_parent = parents.get(parent, |parent| json::fields(|fields| self::parent(parent, fields)));
+        fields.object("parent", |fields| fields.splice(of_parent));
     }
     for (key, leader) in [("group_leader", &lineage.group_leader), ("session_leader", &lineage.session_leader)] {
         if let Some(leader) = leader {
-            fields.object(key, |fields| leader_of(process, leader, relatives, fields));
+            fields.object(key, |fields| leader_of(process, leader, leaders, fields));
         }
     }
-    entry_leader(lineage, fields, |leader, fields| leader_of(process, leader, relatives, fields));
+    entry_leader(lineage, fields, |leader, fields| leader_of(process, leader, leaders, fields));
 }
 
 /// `process.entry_leader`. `write` writes the leader itself, where it is known.
@@ -228,20 +212,24 @@ pub(super) fn user(user: &User, fields: &mut Object<'_>) {
     fields.maybe_text("name", user.name.as_deref());
 }
 
-fn leader_of(
-    process: &Process,
-    leader: &Arc<Process>,
-    relatives: &mut Memo<Process, Relative>,
-    fields: &mut Object<'_>,
-) {
+fn leader_of(process: &Process, leader: &Arc<Process>, leaders: &mut Memo<Process, Fields>, fields: &mut Object<'_>) {
     let is_process = leader.key == process.key;
     if is_process {
         // It is another one for each process that leads itself: nothing to remember.
         self::leader(leader, fields);
     } else {
-        fields.splice(&relatives.get(leader, Relative::new).leader);
+        fields.splice(leaders.get(leader, |leader| json::fields(|fields| self::leader(leader, fields))));
     }
     fields.boolean("same_as_process", is_process);
+}
+
+/// What is said of a parent: all but its capabilities, and not all of its arguments if they are many.
+fn parent(process: &Process, fields: &mut Object<'_>) {
+    identity(process, fields);
+    arguments(process, within_limit(process).0, fields);
+    fields.text("working_directory", &process.working_directory);
+    terminal(process, fields);
+    actor(&process.credentials, fields);
 }
 
 /// What is said of a leader: who it is, as whom it runs and at which terminal. There are three on every line, and what else there

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::event::{Entry, Process, Relatives};
 
 /// How many parents are remembered with what their last child hung from: more than are busy at once.
-const REMEMBERED: usize = 64;
+const REMEMBERED: usize = 1_024;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Siblings([Option<Arc<Relatives>>; REMEMBERED]);
+pub(super) struct Siblings(Box<[Option<Arc<Relatives>>; REMEMBERED]>);
 
 /// Those that a process hangs from, as they were found: borrowed, since most often they are shared already and need not be counted.
 pub(super) struct Found<'a> {
@@ -23,7 +23,7 @@ pub(super) struct Found<'a> {
 
 impl Default for Siblings {
     fn default() -> Self {
-        Self([const { None }; REMEMBERED])
+        Self(Box::new([const { None }; REMEMBERED]))
     }
 }
 
@@ -104,5 +104,25 @@ mod tests {
             let one = siblings.share(other);
             assert!(!Arc::ptr_eq(&known, &one), "{one:?}");
         }
+    }
+
+    #[test]
+    fn a_thousand_parents_each_have_their_own() {
+        let mut siblings = Siblings::default();
+        let leader = Arc::new(process(1, "/sbin/init", &[]));
+        let entry = Arc::new(Entry::new(EntryType::Init, key(1)));
+        let parents: Vec<_> = (2..1_002).map(|pid| Arc::new(process(pid, "/bin/sh", &[]))).collect();
+        let mut share = || -> Vec<_> {
+            let found = |parent| Found {
+                parent: Some(parent),
+                group_leader: None,
+                session_leader: None,
+                entry_leader: &leader,
+                entry: &entry,
+            };
+            parents.iter().map(|parent| siblings.share(found(parent))).collect()
+        };
+        let (first, second) = (share(), share());
+        assert!(first.iter().zip(&second).all(|(first, second)| Arc::ptr_eq(first, second)));
     }
 }

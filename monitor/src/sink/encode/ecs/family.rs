@@ -1,7 +1,7 @@
 //! The tail that the lines of siblings have in common, letter for letter: whom they hang from, which container they are in, what
 //! every line says of the node. That is two thirds of a line, so it is encoded once and shared by them instead of copied into each.
 
-use std::{ptr, sync::Arc};
+use std::{mem, ptr, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
@@ -11,9 +11,12 @@ use crate::event::{Body, Container, EntryType, Event, Relatives};
 pub type Tail = Arc<[u8]>;
 
 /// How many are remembered.
-const REMEMBERED: usize = 512;
+const REMEMBERED: usize = 1_024;
 /// How many bytes they may have: arguments and labels make a tail as long as others like.
 const REMEMBERED_BYTES: usize = 2 << 20;
+
+/// Of how many it is known that their tail was made once.
+const SEEN: usize = 512;
 
 /// The tails that were made before.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +24,18 @@ pub(super) struct Families {
     /// With what their keys point at, which is held on to, so that nothing else can be there.
     made: FxHashMap<Key, (Held, Tail)>,
     bytes: usize,
+    seen: Seen,
+}
+
+/// Where those were whose tail was made last, one at each place. Nobody holds on to them: at worst a tail is kept that is never asked
+/// for again.
+#[derive(Clone, Debug)]
+struct Seen([usize; SEEN]);
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self([0; SEEN])
+    }
 }
 
 /// What a key points at.
@@ -40,6 +55,13 @@ pub(super) struct Key {
 impl Families {
     pub(super) fn get(&self, key: &Key) -> Option<Tail> {
         self.made.get(key).map(|(.., tail)| Arc::clone(tail))
+    }
+
+    /// Whether the tail for this key is the first of those relatives. Many parents have but one child in a long while: to keep its
+    /// tail would cost more than to make it.
+    pub(super) fn is_first(&mut self, key: &Key) -> bool {
+        let place = &mut self.seen.0[key.relatives / align_of::<Relatives>() % SEEN];
+        mem::replace(place, key.relatives) != key.relatives
     }
 
     /// Remembers what was made for the key of this event.
@@ -89,6 +111,16 @@ mod tests {
         let parent = Some(Arc::new(Process::clone(&lineage.process)));
         lineage.relatives = Arc::new(Relatives { parent, ..Relatives::default() });
         event
+    }
+
+    #[test]
+    fn a_tail_is_the_first_once_for_each_family() {
+        let mut families = Families::default();
+        // Both live, so that neither is where the other was.
+        let (one, other) = (child_of_another(), child_of_another());
+        let [one, other] = [&one, &other].map(|event| Key::of(event).expect("one in common"));
+        assert_eq!([one, one, one].map(|key| families.is_first(&key)), [true, false, false]);
+        assert!(families.is_first(&other));
     }
 
     #[test]

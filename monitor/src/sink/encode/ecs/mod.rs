@@ -82,12 +82,16 @@ impl Encoder {
             self.tail(event, out);
             return None;
         };
-        let known = self.families.get(&key);
-        known.or_else(|| {
-            let mut tail = Vec::new();
-            self.tail(event, &mut tail);
-            Some(self.families.put(key, event, &tail))
-        })
+        if let Some(known) = self.families.get(&key) {
+            return Some(known);
+        }
+        if self.families.is_first(&key) {
+            self.tail(event, out);
+            return None;
+        }
+        let mut tail = Vec::new();
+        self.tail(event, &mut tail);
+        Some(self.families.put(key, event, &tail))
     }
 
     /// What an event has for itself. Where it has a process, its object is the last one and still open.

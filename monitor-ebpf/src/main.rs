@@ -12,19 +12,10 @@
 #![expect(clippy::needless_pass_by_value, reason = "aya's macros hand each program its context by value")]
 #![expect(unsafe_code, reason = "kernel memory and maps are raw pointers; the verifier checks each access")]
 
+mod bare;
 mod hooks;
 mod kernel;
 mod maps;
 mod ring;
 mod stack;
 mod tasks;
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier refuses a program that can reach this.
-    loop {}
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

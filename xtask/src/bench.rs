@@ -20,7 +20,7 @@ pub(crate) struct Wanted {
     /// How often each load runs without and with the agent.
     #[arg(long)]
     rounds: Option<u32>,
-    /// Other monitors under the storm, in some of the rounds: execsnoop, bpftrace, auditd. Installed where they are missing.
+    /// Other monitors under loads of execs, in some of the rounds: execsnoop, bpftrace, auditd. Installed where they are missing.
     #[arg(long, value_delimiter = ',')]
     against: Vec<String>,
     /// Small loads and one round: for truth, not for time.

@@ -99,7 +99,7 @@ fn lint(tally: &mut Tally) {
         cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]).quietly().map(drop)
     });
     tally.check("clippy, kernel side", || {
-        let arguments = ["--package", "postern-ebpf", "--bin", "postern-ebpf", "--features", "programs"];
+        let arguments = ["--package", "postern-ebpf", "--bins", "--features", "programs"];
         cargo(
             ["clippy", "--quiet", "--release", "--target", "bpfel-unknown-none", "-Zbuild-std=core"]
                 .iter()

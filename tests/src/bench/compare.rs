@@ -88,13 +88,17 @@ pub(crate) struct Comparison<'a> {
 
 impl Comparison<'_> {
     /// Runs a load in rounds: under nothing and under each monitor, and the next time the other way round, so that whoever comes
-    /// first has no advantage of it. The others take part in some rounds only.
+    /// first has no advantage of it. Whoever is far from none takes part in some rounds only.
     pub(crate) fn run(&self, load: Load) -> Result<Vec<Compared>> {
         let watching = [Monitor::Postern].into_iter().chain(self.peers.iter().copied().map(Monitor::Peer));
         let monitors: Vec<Monitor> = [Monitor::None].into_iter().chain(watching).collect();
+        let takes_part = |turn: &usize, round: u32| match monitors[*turn] {
+            Monitor::Peer(peer) => peer.is_close() || round.is_multiple_of(ROUGHLY),
+            _ => true,
+        };
         let mut pairs = vec![Vec::new(); monitors.len()];
         for round in 0..self.rounds {
-            let turns = 0..if round % ROUGHLY == 0 { monitors.len() } else { 2 };
+            let turns = (0..monitors.len()).filter(|turn| takes_part(turn, round));
             let turns: Vec<usize> = if round % 2 == 0 { turns.collect() } else { turns.rev().collect() };
             let mut rounds = BTreeMap::new();
             for turn in turns {

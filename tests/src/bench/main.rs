@@ -4,6 +4,7 @@
 mod churn;
 mod compare;
 mod crowd;
+mod floor;
 mod growth;
 mod hooks;
 mod latency;
@@ -46,6 +47,9 @@ struct Arguments {
 enum Task {
     /// Measure.
     Run(Wanted),
+    /// Be the barest monitor.
+    #[command(hide = true)]
+    Floor,
     /// What a load's worker does.
     #[command(hide = true)]
     Worker {
@@ -85,6 +89,7 @@ struct Wanted {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Run(wanted) => run(&wanted),
+        Task::Floor => floor::run(),
         Task::Worker { program, start, pace } => {
             say(&load::work(&program, start, pace)?.to_string());
             Ok(())
@@ -106,7 +111,11 @@ fn run(wanted: &Wanted) -> Result<()> {
             continue;
         }
         // The others only tell of execs.
-        let peers = if load == Load::Storm { available(&wanted.against) } else { Vec::new() };
+        let peers = if matches!(load, Load::Storm | Load::Vfork | Load::Open) {
+            [Peer::Floor].into_iter().chain(available(&wanted.against)).collect()
+        } else {
+            Vec::new()
+        };
         let (agent, folder, rounds) = (&wanted.agent, folder.path(), wanted.rounds);
         let comparison = Comparison { agent, folder, ground: &ground, peers, rounds };
         for row in comparison.run(load)? {

@@ -18,6 +18,9 @@ use crate::watched::DEADLINE;
 /// A monitor to compare with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Peer {
+    /// The least that tells of an exec and its arguments ([`crate::floor`]): always there.
+    #[value(skip)]
+    Floor,
     /// execsnoop of bcc's libbpf tools.
     Execsnoop,
     /// execsnoop of bpftrace.
@@ -46,10 +49,16 @@ const TRACE: &str = "tracepoint:syscalls:sys_enter_exec* { printf(\"%d \", pid);
 impl Peer {
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Floor => "floor",
             Self::Execsnoop => "execsnoop",
             Self::Bpftrace => "bpftrace",
             Self::Auditd => "auditd",
         }
+    }
+
+    /// Whether it is so close to none, and to Postern, that it takes part in every round.
+    pub(crate) const fn is_close(self) -> bool {
+        matches!(self, Self::Floor)
     }
 
     /// Why it cannot be had here, if it cannot.
@@ -60,6 +69,7 @@ impl Peer {
 
     const fn program(self) -> &'static str {
         match self {
+            Self::Floor => "/proc/self/exe",
             Self::Execsnoop => "/usr/sbin/execsnoop",
             Self::Bpftrace => "/usr/bin/bpftrace",
             Self::Auditd => "/usr/sbin/auditd",
@@ -71,6 +81,9 @@ impl Peer {
         let output = folder.join(self.name());
         let mut command = Command::new(self.program());
         match self {
+            Self::Floor => {
+                command.arg("floor");
+            }
             Self::Execsnoop => {}
             Self::Bpftrace => {
                 command.args(["-e", TRACE]);

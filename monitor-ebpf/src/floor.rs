@@ -1,5 +1,5 @@
-//! The barest program that tells of an exec: what no monitor that tells its arguments can be cheaper than, and what the
-//! benchmark holds Postern against. It is no part of the agent.
+//! The barest program that tells of an exec and its arguments, which the benchmark holds Postern against. It is no part of the
+//! agent.
 //!
 //! `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)` (include/trace/events/sched.h)
 #![no_std]

@@ -1,5 +1,5 @@
-//! The barest monitor: each exec with its arguments, from a ring that nobody is woken for to a line in a file. What it costs,
-//! any monitor must.
+//! The barest monitor: each exec with its arguments, from a ring that nobody is woken for to a line in a file. Whoever tells more
+//! does this too.
 
 use std::{
     io::{self, Write as _},

@@ -169,7 +169,7 @@ const LOADS: &str = "\n## Loads\n\n\
     * network: 40,000 requests and answers over loopback.\n\n\
     The floor is the barest monitor, and part of the benchmark: a kernel program that puts the arguments into a ring and wakes nobody, and a \
     reader that every 25 milliseconds writes what came as lines of some 200 bytes with a time, a pid and the arguments. It knows no parent, no user and \
-    no container, and no monitor that tells of execs can cost less.\n\n\
+    no container.\n\n\
     Two workers take both processors of a machine that has two: there the time that the agent itself takes is in the ratio too. \
     Latencies in a storm and the kernel programs' times are those under vfork.\n";
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use crate::sink::encode::json::{self, Fields, Object};
+
 /// What `V` came of each `T`, at least for those that others hold. Keyed by where the `T` is, which is held on to, so that nothing else can be there.
 #[derive(Clone, Debug)]
 pub(super) struct Memo<T, V> {
@@ -24,7 +26,7 @@ impl<T, V> Memo<T, V> {
     }
 
     /// What comes of `of`.
-    pub(super) fn get(&mut self, of: &Arc<T>, make: impl FnOnce(&T) -> V) -> &V {
+    fn get(&mut self, of: &Arc<T>, make: impl FnOnce(&T) -> V) -> &V {
         let key = Arc::as_ptr(of).addr();
         if self.made.len() >= self.room && !self.made.contains_key(&key) {
             self.make_room();
@@ -41,6 +43,13 @@ impl<T, V> Memo<T, V> {
         }
         self.room = (2 * self.made.len()).clamp(self.most.min(Self::FEW), self.most);
         self.made.shrink_to(self.room);
+    }
+}
+
+impl<T> Memo<T, Fields> {
+    /// What `write` writes of `of`, or wrote the first time.
+    pub(super) fn fields(&mut self, of: &Arc<T>, write: impl FnOnce(&T, &mut Object<'_>)) -> &Fields {
+        self.get(of, |of| json::fields(|fields| write(of, fields)))
     }
 }
 

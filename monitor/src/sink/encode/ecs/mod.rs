@@ -158,10 +158,10 @@ impl Encoder {
         match (&event.container, context) {
             (Some(container), None) => {
                 let cluster = &self.cluster;
-                let encode = |container: &Container| {
-                    json::fields(|fields| container::fields(Some(container), None, cluster, fields))
+                let write = |container: &Container, fields: &mut Object<'_>| {
+                    container::fields(Some(container), None, cluster, fields);
                 };
-                top.splice(self.containers.get(container, encode));
+                top.splice(self.containers.fields(container, write));
             }
             (container, context) => container::fields(container.as_deref(), context, &self.cluster, top),
         }

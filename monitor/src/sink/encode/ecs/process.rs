@@ -10,7 +10,7 @@ use crate::{
     },
     sink::encode::{
         command_line::{self, Quoting},
-        json::{self, Fields, Object},
+        json::{Fields, Object},
     },
 };
 
@@ -59,7 +59,7 @@ impl Shared {
 
     /// The fields of the user as whom a process acts.
     pub(super) fn user(&mut self, who: &Arc<Credentials>, fields: &mut Object<'_>) {
-        fields.splice(self.actors.get(who, |who| json::fields(|fields| user(&who.user, fields))));
+        fields.splice(self.actors.fields(who, |who, fields| user(&who.user, fields)));
     }
 
     /// What a process runs.
@@ -89,7 +89,7 @@ impl Programs {
         in_container: bool,
         write: impl FnOnce(&mut Object<'_>),
     ) -> &Fields {
-        self.0[usize::from(in_container)].get(program, |_| json::fields(write))
+        self.0[usize::from(in_container)].fields(program, |_, fields| write(fields))
     }
 }
 
@@ -130,12 +130,11 @@ pub(super) fn relatives(event: &Event, lineage: &Lineage, shared: &mut Shared, f
     let Relatives { parents, leaders, identities } = &mut shared.relatives;
     if let Body::End(_) = event.body {
         return entry_leader(lineage, fields, |leader, fields| {
-            fields.splice(identities.get(leader, |leader| json::fields(|fields| identity(leader, fields))));
+            fields.splice(identities.fields(leader, identity));
         });
     }
     if let Some(parent) = &lineage.parent {
-        let of_parent = parents.get(parent, |parent| json::fields(|fields| self::parent(parent, fields)));
-        fields.object("parent", |fields| fields.splice(of_parent));
+        fields.object("parent", |fields| fields.splice(parents.fields(parent, self::parent)));
     }
     for (key, leader) in [("group_leader", &lineage.group_leader), ("session_leader", &lineage.session_leader)] {
         if let Some(leader) = leader {
@@ -218,7 +217,7 @@ fn leader_of(process: &Process, leader: &Arc<Process>, leaders: &mut Memo<Proces
         // It is another one for each process that leads itself: nothing to remember.
         self::leader(leader, fields);
     } else {
-        fields.splice(leaders.get(leader, |leader| json::fields(|fields| self::leader(leader, fields))));
+        fields.splice(leaders.fields(leader, self::leader));
     }
     fields.boolean("same_as_process", is_process);
 }

@@ -17,7 +17,7 @@ use crate::{
 pub(crate) struct Wanted {
     /// Only these loads: storm, vfork, open, paced, forks, compile, syscalls, files, network.
     loads: Vec<String>,
-    /// How often each load runs without and with the agent.
+    /// How often each load of execs runs without and with the agent, 25 times unless told; other loads run half as often.
     #[arg(long)]
     rounds: Option<u32>,
     /// Other monitors under loads of execs, in some of the rounds: execsnoop, bpftrace, auditd. Installed where they are missing.

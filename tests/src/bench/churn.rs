@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{load::Ground, watched::Watched};
+use crate::{load::Ground, report::commit, watched::Watched};
 
 /// Processes a second: five million in an hour.
 const PACE: u32 = 1_390;
@@ -20,6 +20,8 @@ const LOOKS: u32 = 12;
 /// An agent under such a load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Churn {
+    /// Of the agent: this row stays while others are measured anew.
+    pub(crate) commit: String,
     pub(crate) processes: u64,
     pub(crate) minutes: u32,
     /// Bytes resident, one after the other, evenly over the time.
@@ -49,5 +51,5 @@ pub(crate) fn measure(agent: &Path, folder: &Path, ground: &Ground, minutes: u32
     watched.settled()?;
     let (seen, lost) = (watched.metric("postern_hook_received_total")?, watched.lost()?);
     ensure!(seen >= 2 * processes && lost == 0, "{seen} records of {processes} processes, {lost} lost");
-    Ok(Churn { processes, minutes, resident })
+    Ok(Churn { commit: commit(), processes, minutes, resident })
 }

@@ -17,12 +17,14 @@ use crate::{
 };
 
 /// What is not close to something else is measured in one of so many rounds.
-pub(crate) const ROUGHLY: u32 = 3;
+pub(crate) const ROUGHLY: u32 = 5;
 
 /// The middle of some figures, and how far they reach.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
+    /// Where the median of ever more figures would be, nineteen times of twenty; of fewer than six figures, all that they reach.
+    pub(crate) likely: (f64, f64),
     pub(crate) least: f64,
     pub(crate) most: f64,
 }
@@ -32,11 +34,15 @@ pub(crate) struct Spread {
 pub(crate) struct Compared {
     pub(crate) load: String,
     pub(crate) monitor: String,
+    /// In how many rounds it took part.
+    pub(crate) rounds: u64,
     /// Seconds without it, and with it.
     pub(crate) without: Spread,
     pub(crate) with: Spread,
     /// Of the pairs.
     pub(crate) ratio: Spread,
+    /// The same against the floor in the same round, where both took part.
+    pub(crate) over_floor: Option<Spread>,
     /// The same of the time from the load's beginning to its end.
     pub(crate) elapsed: Spread,
     /// Seconds of processor time that the monitor itself took.
@@ -55,8 +61,25 @@ impl Spread {
         let at = |index: usize| figures.get(index).copied().unwrap_or(f64::NAN);
         let (count, middle) = (figures.len(), figures.len() / 2);
         let median = if count % 2 == 1 { at(middle) } else { f64::midpoint(at(middle.wrapping_sub(1)), at(middle)) };
-        Self { median, least: at(0), most: at(count.wrapping_sub(1)) }
+        let (last, beyond) = (count.wrapping_sub(1), beyond(count));
+        Self { median, likely: (at(beyond), at(last.wrapping_sub(beyond))), least: at(0), most: at(last) }
     }
+}
+
+/// How many figures at either end lie beyond where the median likely is: each figure is above the true median as often as below it, so
+/// that how many are below is binomial (the interval of the sign test), and more than one in forty at one end would be too often.
+fn beyond(count: usize) -> usize {
+    // Of none below, of one, and so on.
+    let mut chance = 0.5_f64.powi(i32::try_from(count).unwrap_or(i32::MAX));
+    let mut at_most = 0.0;
+    for below in 0..count {
+        at_most += chance;
+        if at_most > 0.025 {
+            return below.saturating_sub(1);
+        }
+        chance *= (count - below) as f64 / (below + 1) as f64;
+    }
+    0
 }
 
 /// Who watches in one round.
@@ -69,7 +92,6 @@ enum Monitor {
 }
 
 /// What one monitor cost in one round.
-#[derive(Clone)]
 struct Round {
     done: Done,
     cpu: Duration,
@@ -96,21 +118,24 @@ impl Comparison<'_> {
             Monitor::Peer(peer) => peer.is_close() || round.is_multiple_of(ROUGHLY),
             _ => true,
         };
-        let mut pairs = vec![Vec::new(); monitors.len()];
+        let mut rounds = Vec::new();
         for round in 0..self.rounds {
             let turns = (0..monitors.len()).filter(|turn| takes_part(turn, round));
             let turns: Vec<usize> = if round % 2 == 0 { turns.collect() } else { turns.rev().collect() };
-            let mut rounds = BTreeMap::new();
+            let mut costs = BTreeMap::new();
             for turn in turns {
                 let marker = format!("bench-{}-{round}-{turn}", std::process::id());
-                rounds.insert(turn, self.round(monitors[turn], load, &marker)?);
+                costs.insert(turn, self.round(monitors[turn], load, &marker)?);
             }
-            let without = rounds.remove(&0).context("nothing is one")?;
-            for (turn, with) in rounds {
-                pairs[turn].push((without.clone(), with));
-            }
+            rounds.push(costs);
         }
-        Ok(monitors.iter().zip(&pairs).skip(1).map(|(monitor, pairs)| compared(load, *monitor, pairs)).collect())
+        let floor = monitors.iter().position(|monitor| matches!(monitor, Monitor::Peer(Peer::Floor)));
+        let compared = |turn: usize| {
+            let over_floor =
+                floor.filter(|&floor| floor != turn).map(|floor| ratio(&pairs(&rounds, floor, turn), took));
+            compared(load, monitors[turn], over_floor, &pairs(&rounds, 0, turn))
+        };
+        Ok((1..monitors.len()).map(compared).collect())
     }
 
     fn round(&self, monitor: Monitor, load: Load, marker: &str) -> Result<Round> {
@@ -154,19 +179,33 @@ impl Monitor {
     }
 }
 
+/// What two of the monitors cost in each round that both took part in.
+fn pairs(rounds: &[BTreeMap<usize, Round>], one: usize, other: usize) -> Vec<(&Round, &Round)> {
+    rounds.iter().filter_map(|costs| costs.get(&one).zip(costs.get(&other))).collect()
+}
+
+/// How much longer it took with the second of each pair.
+fn ratio(pairs: &[(&Round, &Round)], time: fn(&Round) -> Duration) -> Spread {
+    Spread::of(pairs.iter().map(|(one, other)| time(other).div_duration_f64(time(one))).collect())
+}
+
+const fn took(round: &Round) -> Duration {
+    round.done.took
+}
+
 /// Of pairs of rounds without and with the monitor.
-fn compared(load: Load, monitor: Monitor, pairs: &[(Round, Round)]) -> Compared {
-    let spread = |of: &dyn Fn(&(Round, Round)) -> f64| Spread::of(pairs.iter().map(of).collect());
-    let ratio =
-        |of: fn(&Done) -> Duration| spread(&|(without, with)| of(&with.done).div_duration_f64(of(&without.done)));
+fn compared(load: Load, monitor: Monitor, over_floor: Option<Spread>, pairs: &[(&Round, &Round)]) -> Compared {
+    let spread = |of: &dyn Fn(&(&Round, &Round)) -> f64| Spread::of(pairs.iter().map(of).collect());
     let with = || pairs.iter().map(|(_, with)| with);
     Compared {
         load: format!("{load:?}").to_lowercase(),
         monitor: monitor.name().to_owned(),
-        without: spread(&|(without, _)| without.done.took.as_secs_f64()),
-        with: spread(&|(_, with)| with.done.took.as_secs_f64()),
-        ratio: ratio(|done| done.took),
-        elapsed: ratio(|done| done.elapsed),
+        rounds: pairs.len() as u64,
+        without: spread(&|(without, _)| took(without).as_secs_f64()),
+        with: spread(&|(_, with)| took(with).as_secs_f64()),
+        ratio: ratio(pairs, took),
+        over_floor,
+        elapsed: ratio(pairs, |round| round.done.elapsed),
         cpu: spread(&|(_, with)| with.cpu.as_secs_f64()),
         execs: with().next().map_or(0, |it| it.done.execs),
         lost: with().map(|it| it.lost).max().unwrap_or(0),
@@ -192,4 +231,19 @@ pub(crate) fn idle(agent: &Path, folder: &Path, time: Duration) -> Result<Idle> 
     let memory = watched.memory()?;
     watched.check_stream()?;
     Ok(Idle { memory, cpu })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_of_a_median_is_that_of_the_sign_test() {
+        // Of 25 figures the 8th and the 18th, of six the first and the last, of fewer no narrower (tables of the binomial distribution).
+        let of = |count: u32| Spread::of((1..=count).map(f64::from).collect()).likely;
+        assert_eq!(
+            [of(25), of(12), of(6), of(5), of(1)],
+            [(8.0, 18.0), (3.0, 10.0), (1.0, 6.0), (1.0, 5.0), (1.0, 1.0)]
+        );
+    }
 }

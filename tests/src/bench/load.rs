@@ -66,8 +66,14 @@ pub(crate) enum Load {
     Network,
 }
 
+impl Load {
+    /// Whether it is execs and nothing else, as many as there can be: where a monitor costs most.
+    pub(crate) const fn is_of_execs(self) -> bool {
+        matches!(self, Self::Storm | Self::Vfork | Self::Open)
+    }
+}
+
 /// What a load did.
-#[derive(Clone)]
 pub(crate) struct Done {
     /// How long it took; for `Paced`, how long the worker was busy.
     pub(crate) took: Duration,

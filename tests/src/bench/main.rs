@@ -66,11 +66,11 @@ struct Wanted {
     /// The agent to measure.
     #[arg(long)]
     agent: PathBuf,
-    /// How often each load runs without and with it. A machine of others' is by a twentieth faster or slower at times, and that is
-    /// as much as what is measured: it takes so many.
-    #[arg(long, default_value_t = 21)]
+    /// How often each load of execs runs without and with it; other loads run half as often. A machine of others' is by a twentieth
+    /// faster or slower at times, and that is as much as what is measured: it takes so many.
+    #[arg(long, default_value_t = 25)]
     rounds: u32,
-    /// Other monitors for the same load in the same rounds.
+    /// Other monitors for the same load in some of the same rounds.
     #[arg(long, value_delimiter = ',')]
     against: Vec<Peer>,
     /// Small loads, for truth alone.
@@ -103,20 +103,20 @@ fn run(wanted: &Wanted) -> Result<()> {
     if let Some(minutes) = wanted.churn {
         return churn(wanted, folder.path(), &ground, minutes);
     }
-    let mut report = Report::of_this_machine(&wanted.agent, wanted.rounds)?;
+    let mut report = Report::of_this_machine(&wanted.agent)?;
     let loads = if wanted.loads.is_empty() { Load::value_variants() } else { &wanted.loads };
     for &load in loads {
         if let Some(reason) = Ground::unavailable(load) {
             say(&format!("skipped {load:?}: {reason}"));
             continue;
         }
-        // The others only tell of execs.
-        let peers = if matches!(load, Load::Storm | Load::Vfork | Load::Open) {
-            [Peer::Floor].into_iter().chain(available(&wanted.against)).collect()
+        // Other monitors only tell of execs.
+        let (peers, rounds) = if load.is_of_execs() {
+            ([Peer::Floor].into_iter().chain(available(&wanted.against)).collect(), wanted.rounds)
         } else {
-            Vec::new()
+            (Vec::new(), wanted.rounds.div_ceil(2))
         };
-        let (agent, folder, rounds) = (&wanted.agent, folder.path(), wanted.rounds);
+        let (agent, folder) = (&wanted.agent, folder.path());
         let comparison = Comparison { agent, folder, ground: &ground, peers, rounds };
         for row in comparison.run(load)? {
             say(&report::line(&row));

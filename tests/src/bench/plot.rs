@@ -10,38 +10,38 @@ use crate::{
 const STYLE: &str = "<style>text{fill:#444}.bar{fill:#3b7dd8}.peer{fill:#b0762e}.line{stroke:#888;stroke-width:1}\
     .curve{fill:none;stroke-width:2}@media(prefers-color-scheme:dark){text{fill:#ccc}}</style>";
 
-/// A bar for each load and monitor, with a whisker from the least to the most.
-pub(crate) fn bars(compared: &[Compared], rounds: u32) -> String {
+/// A bar for each load and monitor, with a whisker over where its end likely is.
+pub(crate) fn bars(compared: &[Compared]) -> String {
     const LEFT: f64 = 170.0;
     const WIDTH: f64 = 560.0;
     const STEP: f64 = 26.0;
-    let most = compared.iter().map(|row| row.ratio.most).fold(1.2, f64::max) * 1.05;
+    let most = compared.iter().map(|row| row.ratio.likely.1).fold(1.2, f64::max) * 1.05;
     let x = |ratio: f64| LEFT + ratio / most * WIDTH;
     let bottom = 40.0 + STEP * compared.len() as f64;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 780 {}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <style>text{{fill:#444}}.bar{{fill:#3b7dd8}}.peer{{fill:#b0762e}}.line{{stroke:#888;stroke-width:1}}\
          @media(prefers-color-scheme:dark){{text{{fill:#ccc}}}}</style>\n\
-         <text x=\"{LEFT}\" y=\"16\">time with a monitor, against none (1.0 = no cost), {} rounds</text>\n",
-        bottom + 30.0,
-        rounds
+         <text x=\"{LEFT}\" y=\"16\">time with a monitor, against none (1.0 = no cost)</text>\n",
+        bottom + 30.0
     );
     for (row, at) in compared.iter().zip(0..) {
         let y = 30.0 + STEP * f64::from(at);
         let class = if row.monitor == "postern" { "bar" } else { "peer" };
-        let (least, median, longest) = (x(row.ratio.least), x(row.ratio.median), x(row.ratio.most));
+        let (low, high) = row.ratio.likely;
+        let (low, median, high) = (x(low), x(row.ratio.median), x(high));
         let (middle, text) = (y + 8.0, y + 12.0);
         let _ = writeln!(
             svg,
             "<text x=\"{}\" y=\"{text}\" text-anchor=\"end\">{}, {}</text>\
              <rect class=\"{class}\" x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"16\"/>\
-             <line class=\"line\" x1=\"{least:.1}\" x2=\"{longest:.1}\" y1=\"{middle}\" y2=\"{middle}\"/>\
+             <line class=\"line\" x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{middle}\" y2=\"{middle}\"/>\
              <text x=\"{:.1}\" y=\"{text}\">{:.2}</text>",
             LEFT - 8.0,
             row.load,
             row.monitor,
             median - LEFT,
-            longest + 6.0,
+            high + 6.0,
             row.ratio.median,
         );
     }

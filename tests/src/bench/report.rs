@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     churn::Churn,
-    compare::{Compared, Idle, ROUGHLY, Spread},
+    compare::{Compared, Idle, Spread},
     crowd::Crowd,
     growth::Point,
     hooks::Hook,
@@ -20,7 +20,6 @@ use crate::{
 pub(crate) struct Report {
     machine: String,
     commit: String,
-    rounds: u32,
     /// Bytes of the agent's file.
     binary: u64,
     pub(crate) compared: Vec<Compared>,
@@ -36,9 +35,9 @@ pub(crate) struct Report {
 const FIGURES: &str = "performance.json";
 
 impl Report {
-    pub(crate) fn of_this_machine(agent: &Path, rounds: u32) -> Result<Self> {
+    pub(crate) fn of_this_machine(agent: &Path) -> Result<Self> {
         let binary = fs::metadata(agent).with_context(|| agent.display().to_string())?.len();
-        Ok(Self { machine: machine()?, commit: commit(), rounds, binary, ..Self::default() })
+        Ok(Self { machine: machine()?, commit: commit(), binary, ..Self::default() })
     }
 
     /// What was written to that folder before.
@@ -58,15 +57,22 @@ impl Report {
     fn rows(&self) -> Vec<(String, String)> {
         let mut rows = Vec::new();
         let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
-        for Compared { monitor, elapsed: Spread { median, least, most }, .. } in
+        for Compared { monitor, elapsed: Spread { median, least, most, .. }, .. } in
             self.compared.iter().filter(|it| it.load == "paced")
         {
             let figures = format!("{median:.4} ({least:.4} to {most:.4}) of what they take without");
             row(&format!("{monitor}: a thousand execs a second, from the first to the last"), figures);
         }
-        for Compared { monitor, execs, without, with, .. } in self.compared.iter().filter(|it| it.load == "open") {
+        for Compared { monitor, execs, without, with, over_floor, .. } in
+            self.compared.iter().filter(|it| it.load == "open")
+        {
             let [without, with] = [without, with].map(|took| *execs as f64 / took.median);
-            let figures = format!("{with:.0} a second, {without:.0} without");
+            let mut figures = format!("{with:.0} a second, {without:.0} without");
+            if let Some(Spread { median, likely: (low, high), .. }) = over_floor {
+                // The longer it takes, the lower the rate.
+                let [rate, low, high] = [median, high, low].map(|times| 1.0 / times);
+                let _ = write!(figures, ", {rate:.3} of the floor's, likely {low:.3} to {high:.3}");
+            }
             row(&format!("{monitor}: execs in an open loop"), figures);
         }
         for hook in &self.hooks {
@@ -98,9 +104,9 @@ impl Report {
             }
             row(&format!("a record's way to its line, {count} {}", of.name()), figures);
         }
-        if let Some(Churn { processes, minutes, resident }) = &self.churn {
+        if let Some(Churn { commit, processes, minutes, resident }) = &self.churn {
             let figures: Vec<String> = resident.iter().map(|&bytes| format!("{:.1}", mib(bytes))).collect();
-            let what = format!("{processes} short processes, {minutes} minutes");
+            let what = format!("{processes} short processes, {minutes} minutes, commit {commit}");
             row(&what, format!("MiB resident in turn: {}", figures.join(", ")));
         }
         row("the program's file", format!("{:.1} MiB", mib(self.binary)));
@@ -110,7 +116,7 @@ impl Report {
     /// Writes `performance.md`, its figures and its pictures.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         fs::write(folder.join(FIGURES), serde_json::to_string_pretty(self)? + "\n")?;
-        fs::write(folder.join("performance.svg"), plot::bars(&self.compared, self.rounds))?;
+        fs::write(folder.join("performance.svg"), plot::bars(&self.compared))?;
         fs::write(folder.join("performance-growth.svg"), plot::curves(&self.growth))?;
         fs::write(folder.join("performance.md"), self.page())?;
         Ok(())
@@ -120,28 +126,30 @@ impl Report {
         let mut page = format!(
             "# Performance\n\n\
              <!-- Written by `cargo xtask bench --write`. -->\n\n\
-             What Postern costs, measured by `cargo xtask bench --write` on {}, commit {}: each load without and with the agent in \
-             turn, the other way round in every second of {} rounds, the median with the least and the most; other monitors than \
-             the floor take part in one round of {ROUGHLY}; 5,000 execs that do not count come before each, and half a GiB of memory is touched. The agent is the static release build with every sensor \
+             What Postern costs, measured by `cargo xtask bench --write` on {}, commit {}: each load without and with each \
+             monitor in turn, the other way round in every second round. A ratio is of two times in one round: the median of the rounds, where the \
+             median of ever more rounds would be nineteen times of twenty (\"likely\"), and \
+             the least and the most in brackets. 5,000 execs that do not count come before each, and half a GiB of memory is touched. The agent is the static release build with every sensor \
              armed; it writes every event to a file. After each run that file is held against what happened: every exec of \
              the load is there once, and nothing is lost, or the run fails. The figures are in [performance.json](performance.json).\n\n\
              ![Time under each load with a monitor, against none](performance.svg)\n\n\
-             | load | monitor | time without | time with | ratio | its processor time | per 100,000 execs | not told | resident |\n\
-             |---|---|---|---|---|---|---|---|---|\n",
-            self.machine, self.commit, self.rounds
+             | load | monitor | rounds | time without | time with | ratio | against the floor | its processor time | per 100,000 execs | not told | resident |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|\n",
+            self.machine, self.commit
         );
         for row in &self.compared {
-            let Compared { load, monitor, without, with, ratio, cpu, execs, lost, resident, .. } = row;
+            let Compared {
+                load, monitor, rounds, without, with, ratio, over_floor, cpu, execs, lost, resident, ..
+            } = row;
+            let over_floor = over_floor.as_ref().map_or_else(|| "-".into(), reach);
             let per = if *execs > 0 { format!("{:.2} s", cpu.median * 1e5 / *execs as f64) } else { "-".into() };
             let lost = if *execs > 0 { lost.to_string() } else { "-".into() };
             let _ = writeln!(
                 page,
-                "| {load} | {monitor} | {:.3} s | {:.3} s | **{:.3}** ({:.3} to {:.3}) | {:.2} s | {per} | {lost} | {:.0} MiB |",
+                "| {load} | {monitor} | {rounds} | {:.3} s | {:.3} s | {} | {over_floor} | {:.2} s | {per} | {lost} | {:.0} MiB |",
                 without.median,
                 with.median,
-                ratio.median,
-                ratio.least,
-                ratio.most,
+                reach(ratio),
                 cpu.median,
                 mib(*resident),
             );
@@ -175,22 +183,27 @@ const LOADS: &str = "\n## Loads\n\n\
 
 /// A comparison on one line.
 pub(crate) fn line(row: &Compared) -> String {
-    let Compared { load, monitor, without, with, ratio, cpu, execs, lost, resident, .. } = row;
+    let Compared { load, monitor, without, with, ratio, over_floor, cpu, execs, lost, resident, .. } = row;
+    let over_floor = over_floor.as_ref().map_or_else(String::new, |it| format!("; {} of the floor", reach(it)));
     let per = if *execs > 0 {
         format!(", {:.2} s per 100,000 execs", cpu.median * 1e5 / *execs as f64)
     } else {
         String::new()
     };
     format!(
-        "{load:<9} {monitor:<10} {:.3} s -> {:.3} s, {:.3}x ({:.3} to {:.3}); {:.2} s of a processor{per}; {lost} not told; {:.0} MiB",
+        "{load:<9} {monitor:<10} {:.3} s -> {:.3} s, {} of none{over_floor}; {:.2} s of a processor{per}; {lost} not told; {:.0} MiB",
         without.median,
         with.median,
-        ratio.median,
-        ratio.least,
-        ratio.most,
+        reach(ratio),
         cpu.median,
         mib(*resident),
     )
+}
+
+/// A ratio, and how sure it is.
+fn reach(ratio: &Spread) -> String {
+    let Spread { median, likely: (low, high), least, most } = ratio;
+    format!("{median:.3}, likely {low:.3} to {high:.3} ({least:.3} to {most:.3})")
 }
 
 fn mib(bytes: u64) -> f64 {
@@ -208,7 +221,8 @@ fn machine() -> Result<String> {
     Ok(format!("{} x {}, {gib} GiB, Linux {kernel}", processors, model.trim_start_matches([' ', '\t', ':'])))
 }
 
-fn commit() -> String {
+/// What the measured tree is.
+pub(crate) fn commit() -> String {
     let output = Command::new("git").args(["describe", "--always", "--dirty"]).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
     if text.is_empty() { "unknown".into() } else { text }

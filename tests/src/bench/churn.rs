@@ -10,7 +10,11 @@ use std::{
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{load::Ground, report::commit, watched::Watched};
+use crate::{
+    load::Ground,
+    report::commit,
+    watched::{Account, Watched},
+};
 
 /// Processes a second: five million in an hour.
 const PACE: u32 = 1_390;
@@ -49,7 +53,7 @@ pub(crate) fn measure(agent: &Path, folder: &Path, ground: &Ground, minutes: u32
         Ok(resident)
     })?;
     watched.settled()?;
-    let (seen, lost) = (watched.metric("postern_hook_received_total")?, watched.lost()?);
-    ensure!(seen >= 2 * processes && lost == 0, "{seen} records of {processes} processes, {lost} lost");
+    let Account { received, lost } = watched.account()?;
+    ensure!(received >= 2 * processes && lost == 0, "{received} records of {processes} processes, {lost} lost");
     Ok(Churn { commit: commit(), processes, minutes, resident })
 }

@@ -108,10 +108,11 @@ impl Watched {
         Ok(Memory { resident: figure("VmRSS:")?, anonymous: figure("RssAnon:")? })
     }
 
-    /// The sum of a metric over its labels.
+    /// The sum of a metric over its labels. Fails where there is no such metric.
     pub(crate) fn metric(&self, name: &str) -> Result<u64> {
         let page = self.ask("/metrics")?;
-        let values = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        let mut values = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name)).peekable();
+        ensure!(values.peek().is_some(), "no metric is named {name}");
         values.map(|line| line.rsplit(' ').next().unwrap_or("").parse::<u64>().map_err(Into::into)).sum()
     }
 
@@ -124,9 +125,20 @@ impl Watched {
         Ok(answer)
     }
 
-    /// How many records it says are lost.
-    pub(crate) fn lost(&self) -> Result<u64> {
-        Ok(self.metric("postern_hook_lost_total")? + self.metric("postern_sink_dropped_total")?)
+    /// Stops it; returns how it says that it all adds up.
+    pub(crate) fn account(mut self) -> Result<Account> {
+        let dropped = self.end()?;
+        let last = BufReader::new(fs::File::open(&self.events)?).lines().last().context("a line")??;
+        Account::read(&last, dropped)
+    }
+
+    /// Stops it; returns how many events its sink had no room for.
+    fn end(&mut self) -> Result<u64> {
+        let dropped = self.metric("postern_sink_dropped_events_total")?;
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let status = program::wait(&mut self.child, DEADLINE).context("the agent does not stop")?;
+        ensure!(status.success(), "the agent ended with {status}");
+        Ok(dropped)
     }
 
     /// Stops it, and looks that nothing is lost, where there were no execs to tell of.
@@ -136,19 +148,18 @@ impl Watched {
 
     /// Stops it, and holds what it wrote against what happened: each exec once, nothing lost, every record accounted for.
     pub(crate) fn check(mut self, marker: &str, execs: u64) -> Result<()> {
-        let lost = self.lost()?;
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        let status = program::wait(&mut self.child, DEADLINE).context("the agent does not stop")?;
-        ensure!(status.success(), "the agent ended with {status}");
+        let dropped = self.end()?;
         let mut seen = vec![0_u32; usize::try_from(execs)?];
         let wanted = format!(",\"{marker}\",\"");
+        let mut last = String::new();
         for (position, line) in (0..).zip(BufReader::new(fs::File::open(&self.events)?).lines()) {
-            let line = line?;
-            ensure!(sequence(&line) == Some(position), "the stream has a gap before {line}");
-            let Some((_, rest)) = line.split_once(&wanted).filter(|_| is_exec(&line)) else { continue };
+            last = line?;
+            ensure!(sequence(&last) == Some(position), "the stream has a gap before {last}");
+            let Some((_, rest)) = last.split_once(&wanted).filter(|_| is_exec(&last)) else { continue };
             let number: usize = rest.split('"').next().unwrap_or("").parse().context("a number behind the marker")?;
             *seen.get_mut(number).context("a number that nobody passed")? += 1;
         }
+        let lost = Account::read(&last, dropped)?.lost;
         let missing = seen.iter().filter(|&&times| times == 0).count();
         let doubled = seen.iter().filter(|&&times| times > 1).count();
         if lost > 0 || missing > 0 || doubled > 0 {
@@ -157,6 +168,24 @@ impl Watched {
             );
         }
         Ok(())
+    }
+}
+
+/// What became of the kernel's records, to the last one. The metrics are no such account: they are up to a second old.
+pub(crate) struct Account {
+    pub(crate) received: u64,
+    /// On their way to the agent, or to its sink.
+    pub(crate) lost: u64,
+}
+
+impl Account {
+    /// From the last line that an agent writes, and how many events its sink had no room for.
+    fn read(last: &str, dropped: u64) -> Result<Self> {
+        let line: serde_json::Value = serde_json::from_str(last).with_context(|| last.to_owned())?;
+        ensure!(line["event"]["action"] == "agent-stopped", "the last line is {last}");
+        let counters = line["postern"]["counters"].as_array().context("the counters of each hook")?;
+        let sum = |name: &str| counters.iter().map(|hook| hook[name].as_u64().context("a count")).sum::<Result<u64>>();
+        Ok(Self { received: sum("received")?, lost: sum("lost")? + dropped })
     }
 }
 

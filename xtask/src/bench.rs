@@ -29,6 +29,9 @@ pub(crate) struct Wanted {
     /// Only this: so many minutes of short processes (five million in an hour), for the agent's memory.
     #[arg(long)]
     churn: Option<u32>,
+    /// Only this: what a record costs as the node grows.
+    #[arg(long)]
+    growth: bool,
     /// Write docs/performance.md, .json and .svg.
     #[arg(long)]
     write: bool,
@@ -54,6 +57,9 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
     }
     if let Some(minutes) = wanted.churn {
         bench = bench.argument("--churn").argument(&minutes.to_string());
+    }
+    if wanted.growth {
+        bench = bench.argument("--growth");
     }
     if wanted.write {
         bench = bench.argument("--write").argument(&root().join("docs").display().to_string());

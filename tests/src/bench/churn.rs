@@ -34,6 +34,7 @@ pub(crate) struct Churn {
 
 /// So many minutes of it. Fails if anything is lost.
 pub(crate) fn measure(agent: &Path, folder: &Path, ground: &Ground, minutes: u32) -> Result<Churn> {
+    let commit = commit();
     let watched = Watched::start_rotating(agent, folder, "", "64MiB")?;
     let processes = u64::from(minutes) * 60 * u64::from(PACE);
     let (done, ended) = channel();
@@ -55,5 +56,5 @@ pub(crate) fn measure(agent: &Path, folder: &Path, ground: &Ground, minutes: u32
     watched.settled()?;
     let Account { received, lost } = watched.account()?;
     ensure!(received >= 2 * processes && lost == 0, "{received} records of {processes} processes, {lost} lost");
-    Ok(Churn { commit: commit(), processes, minutes, resident })
+    Ok(Churn { commit, processes, minutes, resident })
 }

@@ -15,24 +15,31 @@ use postern::{
 use postern_ebpf::abi::{EntryMark, LoginCall, LoginClass};
 use serde::{Deserialize, Serialize};
 
-use crate::compare::Spread;
+use crate::{compare::Spread, report::commit};
 
 /// What there is more and more of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Of {
+    /// Each of them starts others in turn.
+    BusyProcesses,
+    /// Only [`BUSY`] of them start others.
     Processes,
     Pods,
     Sessions,
     Rules,
 }
 
+/// How many processes start others where not all do.
+const BUSY: u32 = 10;
+
 impl Of {
-    pub(crate) const ALL: [Self; 4] = [Self::Processes, Self::Pods, Self::Sessions, Self::Rules];
+    pub(crate) const ALL: [Self; 5] = [Self::BusyProcesses, Self::Processes, Self::Pods, Self::Sessions, Self::Rules];
 
     /// In words.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Processes => "live processes",
+            Self::BusyProcesses => "live processes, all busy",
+            Self::Processes => "live processes, ten busy",
             Self::Pods => "pods",
             Self::Sessions => "open sessions",
             Self::Rules => "access rules",
@@ -42,12 +49,20 @@ impl Of {
     fn counts(self, short: bool) -> &'static [u32] {
         match self {
             _ if short => &[1, 10],
-            Self::Processes => &[10, 100, 1_000, 10_000, 30_000],
+            Self::BusyProcesses | Self::Processes => &[10, 100, 1_000, 10_000, 30_000],
             Self::Pods => &[1, 10, 100, 250, 1_000],
             Self::Sessions => &[1, 10, 100, 1_000],
             Self::Rules => &[1, 10, 100],
         }
     }
+}
+
+/// All curves.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Growth {
+    /// They may be measured anew alone.
+    pub(crate) commit: String,
+    pub(crate) points: Vec<Point>,
 }
 
 /// One point of a curve.
@@ -78,8 +93,9 @@ struct Crowd {
 /// The pid of the first of the processes that stay.
 const FIRST: u32 = 10;
 
-/// All curves. Each round measures every point once.
-pub(crate) fn measure(rounds: u32, short: bool) -> Result<Vec<Point>> {
+/// Each round measures every point once.
+pub(crate) fn measure(rounds: u32, short: bool) -> Result<Growth> {
+    let commit = commit();
     let (warm, measured) = if short { (10, 100) } else { (8_192, 4_000) };
     let mut points = Vec::new();
     for of in Of::ALL {
@@ -99,7 +115,7 @@ pub(crate) fn measure(rounds: u32, short: bool) -> Result<Vec<Point>> {
             bytes: crowd.bytes,
         }));
     }
-    Ok(points)
+    Ok(Growth { commit, points })
 }
 
 impl Crowd {
@@ -124,7 +140,7 @@ impl Crowd {
         for number in 0..self.count {
             let pid = FIRST + number;
             let records = match self.of {
-                Of::Processes | Of::Pods => vec![self.exec(pid, 1, number)],
+                Of::BusyProcesses | Of::Processes | Of::Pods => vec![self.exec(pid, 1, number)],
                 Of::Sessions => self.login(pid),
                 Of::Rules => Vec::new(),
             };
@@ -138,7 +154,7 @@ impl Crowd {
         }
         let sizes = self.pipeline.sizes();
         let there = match self.of {
-            Of::Processes => sizes.processes,
+            Of::BusyProcesses | Of::Processes => sizes.processes,
             Of::Pods => sizes.pods,
             Of::Sessions => sizes.sessions,
             Of::Rules => return Ok(()),
@@ -147,12 +163,13 @@ impl Crowd {
         Ok(())
     }
 
-    /// So many short processes, or logins; each below another of those that stay.
+    /// So many short processes, or logins; each below another of those that stay and are busy.
     fn run(&mut self, times: u32) -> Result<()> {
         let mut records = Vec::new();
+        let busy = if self.of == Of::Processes { self.count.min(BUSY) } else { self.count };
         for turn in 0..times {
             // A prime steps through all of them in an order that no cache foresees.
-            let number = turn.wrapping_mul(7_919) % self.count;
+            let number = turn.wrapping_mul(7_919) % busy;
             self.pid += 1;
             if self.of == Of::Rules {
                 records.extend(self.login(self.pid));

@@ -28,6 +28,7 @@ use tempfile::TempDir;
 
 use crate::{
     compare::Comparison,
+    growth::Growth,
     load::{Ground, Load, Start},
     peers::Peer,
     report::Report,
@@ -79,6 +80,9 @@ struct Wanted {
     /// Only this: so many minutes of short processes, for the agent's memory.
     #[arg(long)]
     churn: Option<u32>,
+    /// Only this: what a record costs as the node grows.
+    #[arg(long)]
+    growth: bool,
     /// Where to write the page, the figures and the plot.
     #[arg(long)]
     write: Option<PathBuf>,
@@ -101,7 +105,14 @@ fn run(wanted: &Wanted) -> Result<()> {
     let folder = TempDir::with_prefix("postern-bench-")?;
     let ground = Ground::prepare(folder.path(), wanted.short)?;
     if let Some(minutes) = wanted.churn {
-        return churn(wanted, folder.path(), &ground, minutes);
+        let churn = churn::measure(&wanted.agent, folder.path(), &ground, minutes)?;
+        say(&format!("{churn:?}"));
+        return wanted.add_to_last_report(|report| report.churn = Some(churn));
+    }
+    if wanted.growth {
+        let growth = growth(wanted)?;
+        say(&format!("{growth:?}"));
+        return wanted.add_to_last_report(|report| report.growth = growth);
     }
     let mut report = Report::of_this_machine(&wanted.agent)?;
     let loads = if wanted.loads.is_empty() { Load::value_variants() } else { &wanted.loads };
@@ -136,16 +147,18 @@ fn run(wanted: &Wanted) -> Result<()> {
     }
 }
 
-/// The hour alone; its figures join those of the last report.
-fn churn(wanted: &Wanted, folder: &Path, ground: &Ground, minutes: u32) -> Result<()> {
-    let churn = churn::measure(&wanted.agent, folder, ground, minutes)?;
-    say(&format!("{churn:?}"));
-    if let Some(folder) = &wanted.write {
+impl Wanted {
+    /// Of a part that was measured alone.
+    fn add_to_last_report(&self, part: impl FnOnce(&mut Report)) -> Result<()> {
+        let Some(folder) = &self.write else { return Ok(()) };
         let mut report = Report::read(folder)?;
-        report.churn = Some(churn);
-        report.write(folder).context("the report cannot be written")?;
+        part(&mut report);
+        report.write(folder).context("the report cannot be written")
     }
-    Ok(())
+}
+
+fn growth(wanted: &Wanted) -> Result<Growth> {
+    growth::measure(wanted.rounds.div_ceil(compare::ROUGHLY), wanted.short)
 }
 
 /// All that is no comparison of loads.
@@ -154,7 +167,7 @@ fn others(wanted: &Wanted, folder: &Path, ground: &Ground, report: &mut Report) 
     report.hooks = hooks::measure(agent, folder, ground)?;
     report.latency = latency::measure(agent, folder, ground, short)?;
     report.idle = Some(compare::idle(agent, folder, Duration::from_secs(if short { 1 } else { 30 }))?);
-    report.growth = growth::measure(wanted.rounds.div_ceil(compare::ROUGHLY), short)?;
+    report.growth = growth(wanted)?;
     report.crowds = crowd::measure(agent, folder, ground, short)?;
     say(&report.rest());
     Ok(())

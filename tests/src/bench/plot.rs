@@ -66,7 +66,7 @@ pub(crate) fn curves(points: &[Point]) -> String {
     const TOP: f64 = 30.0;
     const HEIGHT: f64 = 260.0;
     const DECADE: f64 = 120.0;
-    const COLOURS: [&str; 4] = ["#3b7dd8", "#b0762e", "#4a9a5b", "#a04a9a"];
+    const COLOURS: [&str; 5] = ["#3b7dd8", "#2a9aa8", "#b0762e", "#4a9a5b", "#a04a9a"];
     let most = points.iter().map(|point| point.each.most / 1e3).fold(1.0, f64::max) * 1.1;
     let x = |count: u32| LEFT + f64::from(count).log10() * DECADE;
     let y = |each: f64| TOP + HEIGHT - each / 1e3 / most * HEIGHT;

@@ -9,7 +9,7 @@ use crate::{
     churn::Churn,
     compare::{Compared, Idle, Spread},
     crowd::Crowd,
-    growth::Point,
+    growth::{Growth, Point},
     hooks::Hook,
     latency::Latency,
     plot,
@@ -27,7 +27,7 @@ pub(crate) struct Report {
     pub(crate) latency: Vec<Latency>,
     pub(crate) idle: Option<Idle>,
     pub(crate) crowds: Vec<Crowd>,
-    pub(crate) growth: Vec<Point>,
+    pub(crate) growth: Growth,
     /// Of a run of its own, which takes an hour.
     pub(crate) churn: Option<Churn>,
 }
@@ -95,7 +95,7 @@ impl Report {
             let figures = format!("{ready}, {:.1} MiB resident", mib(memory.resident));
             row(&format!("{processes} processes more, {pods} pods, {sessions} people"), figures);
         }
-        for Point { of, count, each, bytes } in &self.growth {
+        for Point { of, count, each, bytes } in &self.growth.points {
             let mut figures =
                 format!("{:.2} us ({:.2} to {:.2})", each.median / 1e3, each.least / 1e3, each.most / 1e3);
             if *count >= 1_000 {
@@ -117,7 +117,7 @@ impl Report {
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         fs::write(folder.join(FIGURES), serde_json::to_string_pretty(self)? + "\n")?;
         fs::write(folder.join("performance.svg"), plot::bars(&self.compared))?;
-        fs::write(folder.join("performance-growth.svg"), plot::curves(&self.growth))?;
+        fs::write(folder.join("performance-growth.svg"), plot::curves(&self.growth.points))?;
         fs::write(folder.join("performance.md"), self.page())?;
         Ok(())
     }
@@ -158,7 +158,13 @@ impl Report {
         for (name, value) in self.rows() {
             let _ = writeln!(page, "| {name} | {value} |");
         }
-        page.push_str("\n![What a record costs as the node grows](performance-growth.svg)\n");
+        let _ = writeln!(
+            page,
+            "\n![What a record costs as the node grows](performance-growth.svg)\n\n\
+             The curves are of commit {}. Where all processes are busy each starts others in turn, so that what is known of all of them is read again \
+             and again; where ten are, the others are there and do nothing, as most of a node's processes.",
+            self.growth.commit
+        );
         page.push_str(LOADS);
         page
     }

@@ -78,10 +78,10 @@ struct Wanted {
     #[arg(long)]
     short: bool,
     /// Only this: so many minutes of short processes, for the agent's memory.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["loads", "against", "rounds"])]
     churn: Option<u32>,
     /// Only this: what a record costs as the node grows.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["loads", "against", "churn"])]
     growth: bool,
     /// Where to write the page, the figures and the plot.
     #[arg(long)]

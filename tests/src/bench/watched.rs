@@ -191,7 +191,7 @@ impl Account {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // Already ended, after `check`.
+        // Already ended, after `end`.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

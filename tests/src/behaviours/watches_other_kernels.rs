@@ -32,7 +32,7 @@ fn script() -> String {
          mkdir -p {cgroup}\n\
          sh -c 'echo $$ > {cgroup}/cgroup.procs; exec unshare -m /bin/true in-a-container'\n\
          while ! grep -q container-started /tmp/events; do usleep 50000; kill -0 $agent || break; done\n\
-         date -s @$(($(date +%s) + 5000)) >/dev/null\n\
+         date -s @$(($(date +%s) + 5001)) >/dev/null\n\
          while ! grep -q 'clock was[ ]set' /tmp/events; do usleep 50000; kill -0 $agent || break; done\n\
          /bin/true after-the-clock\n\
          kill $agent\n\
@@ -56,7 +56,8 @@ fn debian() {
         let event = events.iter().find(|event| is_exec_of(event, marker)).expect("it was executed");
         text(event, "/@timestamp").parse::<Timestamp>().expect("a time")
     };
-    // The clock was set between the two, by more than both machines take.
+    // The clock was set between the two, by more than both machines take: by 5,001 s less the second's fraction, which
+    // `date +%s` leaves out.
     let between = time_of("after-the-clock").duration_since(time_of("in-the-machine")).as_secs();
     assert!((5_000..10_000).contains(&between), "{between} s");
     let started = events.iter().find(|event| action(event) == "container-started").expect("a container's start");

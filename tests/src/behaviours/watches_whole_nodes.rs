@@ -17,7 +17,7 @@ pub(super) const BEHAVIOURS: &[Behaviour] = &[
     },
 ];
 
-/// Two at a time: the quickest comes last, alone.
+/// Those that take longest come first: two play at a time.
 const SUITES: [&str; 3] = ["bookworm", "trixie", "bullseye"];
 
 #[expect(clippy::print_stdout, reason = "each scenario is a line of the report")]

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{ExitCode, Stdio},
+    thread,
     time::Instant,
 };
 
@@ -42,6 +43,12 @@ enum Part {
     Fuzz,
 }
 
+impl Selection {
+    fn has(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+}
+
 #[derive(Default)]
 struct Tally {
     passed: u64,
@@ -54,7 +61,14 @@ pub(crate) fn run(selection: &Selection) -> ExitCode {
     let mut tally = Tally::default();
     tally.check("setup", || setup::install(true));
     if tally.failed == 0 {
-        parts(&mut tally, selection);
+        thread::scope(|scope| {
+            if [Part::Behaviour, Part::Bench].into_iter().any(|part| selection.has(part)) {
+                // To link it keeps one processor busy for minutes, so that it is built beside what does not need it. Who
+                // does waits for it, and says it if it cannot be built.
+                scope.spawn(build::static_agent);
+            }
+            parts(&mut tally, selection);
+        });
     } else {
         say("nothing is tested: what the tests need is not there");
     }
@@ -66,19 +80,18 @@ pub(crate) fn run(selection: &Selection) -> ExitCode {
 }
 
 fn parts(tally: &mut Tally, selection: &Selection) {
-    let wanted = |part| selection.only.is_none_or(|only| only == part);
-    if wanted(Part::Lint) {
+    if selection.has(Part::Lint) {
         lint(tally);
     }
-    if wanted(Part::Unit) {
+    if selection.has(Part::Unit) {
         // All of them, also behind one that fails: what is not run would be missing from the sum.
         let unit = cargo(["test", "--workspace", "--no-fail-fast"]);
         part(tally, "unit tests", |tally| tests(tally, unit.into_command()));
     }
-    if wanted(Part::Behaviour) {
+    if selection.has(Part::Behaviour) {
         part(tally, "behaviour tests", |tally| behaviours(tally, &selection.names));
     }
-    if wanted(Part::Bench) {
+    if selection.has(Part::Bench) {
         const NAME: &str = "what the agent writes under load";
         if setup::is_root() {
             tally.check(NAME, bench);
@@ -86,7 +99,7 @@ fn parts(tally: &mut Tally, selection: &Selection) {
             tally.skips.push(format!("{NAME}: only root may watch the kernel"));
         }
     }
-    if wanted(Part::Fuzz) {
+    if selection.has(Part::Fuzz) {
         for target in fuzz::targets() {
             tally.check(&format!("fuzzing {target} for {FUZZ_SECONDS} s"), || fuzz::run(target, FUZZ_SECONDS));
         }

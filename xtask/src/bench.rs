@@ -23,7 +23,7 @@ pub(crate) struct Wanted {
     /// Other monitors under loads of execs, in some of the rounds: execsnoop, bpftrace, auditd. Installed where they are missing.
     #[arg(long, value_delimiter = ',')]
     against: Vec<String>,
-    /// Small loads and one round: for truth, not for time.
+    /// Small loads and, unless told, one round: for truth, not for time.
     #[arg(long)]
     short: bool,
     /// Only this: so many minutes of short processes (five million in an hour), for the agent's memory.
@@ -67,9 +67,9 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
     wanted.loads.iter().fold(bench, |bench, load| bench.argument(load)).run()
 }
 
-/// One short round with a generator that is built already.
+/// The short form with a generator that is built already.
 pub(crate) fn short(bench: &Path, agent: &Path) -> Result<()> {
-    start(bench, agent).argument("--short").argument("--rounds").argument("1").run()
+    start(bench, agent).argument("--short").run()
 }
 
 fn start(bench: &Path, agent: &Path) -> Program {

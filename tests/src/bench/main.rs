@@ -67,14 +67,13 @@ struct Wanted {
     /// The agent to measure.
     #[arg(long)]
     agent: PathBuf,
-    /// How often each load of execs runs without and with it; other loads run half as often. A machine of others' is by a twentieth
-    /// faster or slower at times, and that is as much as what is measured: it takes so many.
-    #[arg(long, default_value_t = 25)]
-    rounds: u32,
+    /// How often each load of execs runs without and with it, 25 times unless told; other loads run half as often.
+    #[arg(long)]
+    rounds: Option<u32>,
     /// Other monitors for the same load in some of the same rounds.
     #[arg(long, value_delimiter = ',')]
     against: Vec<Peer>,
-    /// Small loads, for truth alone.
+    /// Small loads and, unless told, one round: for truth alone.
     #[arg(long)]
     short: bool,
     /// Only this: so many minutes of short processes, for the agent's memory.
@@ -84,7 +83,7 @@ struct Wanted {
     #[arg(long, conflicts_with_all = ["loads", "against", "churn"])]
     growth: bool,
     /// Where to write the page, the figures and the plot.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["loads", "short"])]
     write: Option<PathBuf>,
     /// Which loads; all of them, and all other measurements, where none is named.
     loads: Vec<Load>,
@@ -123,9 +122,9 @@ fn run(wanted: &Wanted) -> Result<()> {
         }
         // Other monitors only tell of execs.
         let (peers, rounds) = if load.is_of_execs() {
-            ([Peer::Floor].into_iter().chain(available(&wanted.against)).collect(), wanted.rounds)
+            ([Peer::Floor].into_iter().chain(available(&wanted.against)).collect(), wanted.rounds())
         } else {
-            (Vec::new(), wanted.rounds.div_ceil(2))
+            (Vec::new(), wanted.rounds().div_ceil(2))
         };
         let (agent, folder) = (&wanted.agent, folder.path());
         let comparison = Comparison { agent, folder, ground: &ground, peers, rounds };
@@ -148,6 +147,11 @@ fn run(wanted: &Wanted) -> Result<()> {
 }
 
 impl Wanted {
+    /// A machine of others' is by a twentieth faster or slower at times, and that is as much as what is measured: it takes so many.
+    fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.short { 1 } else { 25 })
+    }
+
     /// Of a part that was measured alone.
     fn add_to_last_report(&self, part: impl FnOnce(&mut Report)) -> Result<()> {
         let Some(folder) = &self.write else { return Ok(()) };
@@ -158,7 +162,7 @@ impl Wanted {
 }
 
 fn growth(wanted: &Wanted) -> Result<Growth> {
-    growth::measure(wanted.rounds.div_ceil(compare::ROUGHLY), wanted.short)
+    growth::measure(wanted.rounds().div_ceil(compare::ROUGHLY), wanted.short)
 }
 
 /// All that is no comparison of loads.

@@ -1,5 +1,5 @@
-//! Runs the behaviour tests one after the other: they share one kernel. With arguments, only those whose name contains
-//! one of them. Prints a line for each, and how many passed, failed and were skipped.
+//! Runs the behaviour tests. With arguments, only those whose name contains one of them. Prints a line for each, and how many
+//! passed, failed and were skipped.
 //!
 //! `postern-tests play` plays the access scenarios alone, as a node in a virtual machine does; with more arguments, only those
 //! whose name contains one of them. `postern-tests nodes SUITE...` plays them on such nodes; behind `--`, parts of names again.
@@ -28,23 +28,36 @@ fn main() -> ExitCode {
         Some(("live", [suite, minutes])) => return live(suite, minutes),
         _ => {}
     }
-    let is_wanted = |it: &&Behaviour| wanted.is_empty() || wanted.iter().any(|part| it.name.contains(&**part));
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for behaviour in behaviours::all().iter().filter(is_wanted) {
-        let started = Instant::now();
-        if let Some(reason) = (behaviour.unavailable)() {
-            skipped += 1;
-            say(&format!("skipped {}: {reason}", behaviour.name));
-        } else if catch_unwind(AssertUnwindSafe(behaviour.run)).is_ok() {
-            passed += 1;
-            say(&format!("ok {} ({:.1} s)", behaviour.name, started.elapsed().as_secs_f32()));
-        } else {
-            failed += 1;
-            say(&format!("FAILED {}", behaviour.name));
-        }
-    }
+    let is_wanted = |it: &Behaviour| wanted.is_empty() || wanted.iter().any(|part| it.name.contains(&**part));
+    let wanted_of = |all: Vec<Behaviour>| all.into_iter().filter(is_wanted).collect::<Vec<_>>();
+    let mut outcomes: Vec<Outcome> = wanted_of(behaviours::here()).iter().map(show).collect();
+    outcomes.extend(node::on_each(&wanted_of(behaviours::on_nodes()), show));
+    let count = |wanted| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+    let (passed, failed, skipped) = (count(Outcome::Passed), count(Outcome::Failed), count(Outcome::Skipped));
     say(&format!("{passed} passed, {failed} failed, {skipped} skipped"));
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+/// Runs one, and says what came of it.
+fn show(behaviour: &Behaviour) -> Outcome {
+    let started = Instant::now();
+    if let Some(reason) = (behaviour.unavailable)() {
+        say(&format!("skipped {}: {reason}", behaviour.name));
+        Outcome::Skipped
+    } else if catch_unwind(AssertUnwindSafe(behaviour.run)).is_ok() {
+        say(&format!("ok {} ({:.1} s)", behaviour.name, started.elapsed().as_secs_f32()));
+        Outcome::Passed
+    } else {
+        say(&format!("FAILED {}", behaviour.name));
+        Outcome::Failed
+    }
 }
 
 fn play(parts: &[String]) -> ExitCode {

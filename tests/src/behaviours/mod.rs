@@ -18,6 +18,7 @@ mod watches_other_kernels;
 mod watches_whole_nodes;
 
 /// Something that the agent does.
+#[derive(Clone, Copy)]
 pub struct Behaviour {
     /// The sentence.
     pub name: &'static str,
@@ -27,9 +28,9 @@ pub struct Behaviour {
     pub run: fn(),
 }
 
-/// All of them.
-pub fn all() -> Vec<Behaviour> {
-    [
+/// Those that are shown here, one after the other: they share one kernel.
+pub fn here() -> Vec<Behaviour> {
+    let all = [
         sees_every_exec::BEHAVIOURS,
         sees_ssh_logins::BEHAVIOURS,
         sees_cloud_agents::BEHAVIOURS,
@@ -44,12 +45,14 @@ pub fn all() -> Vec<Behaviour> {
         runs_from_its_image::BEHAVIOURS,
         accounts_for_every_record::BEHAVIOURS,
         watches_other_kernels::BEHAVIOURS,
-        watches_whole_nodes::BEHAVIOURS,
         says_what_is_wrong_and_ends::BEHAVIOURS,
-    ]
-    .into_iter()
-    .flat_map(|behaviours| behaviours.iter().map(|it| Behaviour { ..*it }))
-    .collect()
+    ];
+    all.concat()
+}
+
+/// Those that are shown on nodes of their own.
+pub fn on_nodes() -> Vec<Behaviour> {
+    watches_whole_nodes::BEHAVIOURS.to_vec()
 }
 
 /// Why the kernel side cannot be used here, if it cannot.

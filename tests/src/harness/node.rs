@@ -31,7 +31,7 @@ const DEADLINE: Duration = Duration::from_mins(20);
 const SOON: Duration = Duration::from_secs(30);
 /// How many times slower than the machine below it a node is thought to be.
 const SLOWER: u32 = 4;
-/// How many nodes play at once: each keeps one processor busy.
+/// How many nodes run at once: each keeps one processor busy.
 const AT_ONCE: usize = 2;
 /// A plain processor and programs at the same addresses each time: what newer processors have besides is emulated at every turn,
 /// and what is placed anew each time is translated anew. Together they save a third of the time that a node takes.
@@ -174,22 +174,14 @@ impl Node {
     }
 }
 
-/// Plays the scenarios on nodes of these suites, a few at a time. Each line is said behind its suite's name, and each score once
+/// Plays the scenarios on nodes of these suites, as `on_each` does. Each line is said behind its suite's name, and each score once
 /// more at the end. Returns whether all were exact.
 pub fn play_on(suites: &[&str], parts: &[String], say: impl Fn(&str) + Sync) -> bool {
     let play = |suite: &str| {
         let node = Node::find(suite).unwrap_or_else(|missing| panic!("{missing}"));
         node.play(parts, |line| say(&format!("{suite}: {line}")))
     };
-    let waiting = Mutex::new(suites.iter());
-    let next = || waiting.lock().expect("nobody panics while it is held").next();
-    let play_next = || -> Vec<_> {
-        iter::from_fn(next).map(|suite| (suite, catch_unwind(AssertUnwindSafe(|| play(suite))).ok())).collect()
-    };
-    let played = thread::scope(|scope| {
-        let players = [(); AT_ONCE].map(|()| scope.spawn(play_next));
-        players.map(|player| player.join().expect("what panics is caught")).concat()
-    });
+    let played = on_each(suites, |suite| (*suite, catch_unwind(AssertUnwindSafe(|| play(suite))).ok()));
     for (suite, score) in &played {
         match score {
             Some((exact, of)) => say(&format!("{suite}: {exact} of {of} access scenarios are exact")),
@@ -197,6 +189,17 @@ pub fn play_on(suites: &[&str], parts: &[String], say: impl Fn(&str) + Sync) -> 
         }
     }
     played.iter().all(|(_, score)| matches!(score, Some((exact, of)) if exact == of && *of > 0))
+}
+
+/// Does that with each, as many at a time as nodes may run at once: the next begins when one is done.
+pub fn on_each<T: Sync, R: Send>(all: &[T], run: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let waiting = Mutex::new(all.iter());
+    let next = || waiting.lock().expect("nobody panics while it is held").next();
+    let run_next = || iter::from_fn(next).map(&run).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        let running = [(); AT_ONCE].map(|()| scope.spawn(run_next));
+        running.into_iter().flat_map(|it| it.join().expect("none of them panics")).collect()
+    })
 }
 
 /// `55 of 56 access scenarios are exact`.
